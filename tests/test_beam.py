@@ -90,9 +90,11 @@ def test_the_local_answers(model, rows, local, tmp_path, capfd):
     assert on_beam(model, rows, tmp_path / "o.jsonl") == 3
     check(tmp_path, local)
     captured = capfd.readouterr()
-    assert "4 of 4 shards were predicted now, by 1 process" in captured.err
+    assert (
+        "4 of 4 shards were predicted in this run, by 1 process" in captured.err
+    )
     assert f"2,501 rows: {tmp_path}/o-*-of-*.jsonl" in captured.out
-    assert "4 of them without an answer, the first:" in captured.out
+    assert "4 of them without a prediction, the first:" in captured.out
     assert on_beam(model, rows, tmp_path / "o.jsonl") == 2
     assert "o.manifest.json is there already" in capfd.readouterr().err
 
@@ -118,7 +120,10 @@ def test_two_processes(model, rows, local, tmp_path, capfd):
     assert on_beam(model, rows, tmp_path / "o.jsonl", "--num_workers=2") == 3
     check(tmp_path, local)
     err = capfd.readouterr().err
-    assert "shards were predicted now, by 2 processes; the model was " in err
+    assert (
+        "shards were predicted in this run, by 2 processes; the model was "
+        in err
+    )
 
 
 @pytest.mark.slow
@@ -144,7 +149,7 @@ def test_killed_it_answers_what_is_missing(model, rows, local, tmp_path):
     assert again.returncode == 3
     done = int(again.stderr.partition("resuming: ")[2].partition(" ")[0])
     assert len(kept) <= done < 4
-    assert f"{4 - done} of 4 shards were predicted now" in again.stderr
+    assert f"{4 - done} of 4 shards were predicted in this run" in again.stderr
     check(tmp_path, local)
 
 

@@ -55,7 +55,7 @@ def test_npy(tiny_model, source, expected, tmp_path, capfd):
             np.delete(found, 2, 0), expected[pooling], atol=1e-5
         )
     out = capfd.readouterr().out
-    assert "1 of them without an answer" in out and "no column 'text'" in out
+    assert "1 of them without a prediction" in out and "no column 'text'" in out
     assert not list(tmp_path.glob("*.partial"))
 
 

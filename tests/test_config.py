@@ -208,7 +208,7 @@ def test_malformed_files_are_named(tmp_path, text, expected):
 
 def test_missing_and_unreadable_files(tmp_path):
     assert "no such file" in _message(str(tmp_path / "absent.yaml"))
-    assert "start the command in the clone" in _message("configs/absent.yaml")
+    assert "run the command in a clone" in _message("configs/absent.yaml")
     broken = tmp_path / "latin.yaml"
     broken.write_bytes(b"model: {size: caf\xe9}\n")
     assert "not UTF-8" in _message(str(broken))

@@ -397,7 +397,7 @@ def test_a_worker_that_dies_ends_the_run(tmp_path):
         (folder / f"{ended.pid}").touch()
         (folder / f"{ended.pid}.log").write_text("one\nlast words\n")
         watched = beam_runs._Watched(_Stuck(), workers, None)
-        with pytest.raises(UserError, match=r"died .*last words: last words"):
+        with pytest.raises(UserError, match=r"died .*last output: last words"):
             watched.finish(in_this_thread=False)
     assert not folder.exists()
 

@@ -124,9 +124,9 @@ def test_none_and_too_many(sampler):
 def test_a_prompt_longer_than_the_model(sampler):
     """The end of a long prompt is read, and the text has all of it."""
     prompt = "The Dog. " * 20 + "the cat"
-    assert (
-        "has 62 tokens; beside the 5 to sample, the model reads its last 17"
-        in (sampler.cut(prompt, 5))
+    assert sampler.cut(prompt, 5) == (
+        "has 62 tokens; to leave room for the 5 to sample, only the last 17 "
+        "are read"
     )
     assert sampler.cut("the cat", 5) is None
     (long, short) = sampler.sample(
@@ -157,7 +157,7 @@ def test_unigrams(sampler):
     assert tokens.count("the") / tokens.count(",") == pytest.approx(2, rel=0.2)
     with pytest.raises(UserError, match="--counts_from=FILE"):
         sampler.sample([""], 3, 1, SampleConfig("unigram"))
-    with pytest.raises(UserError, match="no word that the model may write"):
+    with pytest.raises(UserError, match="no word that the model can write"):
         sampler.sample([""], 3, 1, SampleConfig("unigram"), counts={"[UNK]": 3})
 
 

@@ -189,7 +189,7 @@ def test_nothing_known(tmp_path):
     _fails(tmp_path, "holds no model.safetensors nor another")
     _fails(tmp_path / "photo.jpg", r"photo\.jpg: no checkpoint; expected")
     (tmp_path / "config.json").write_text('{"format": "mp3"}')
-    _fails(tmp_path, r"config\.json: of no known kind")
+    _fails(tmp_path, r"config\.json: of an unknown kind")
     (tmp_path / "checkpoints").mkdir()
     _fails(tmp_path, "a run that has no model yet; start it again")
 

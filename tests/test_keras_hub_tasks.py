@@ -432,7 +432,7 @@ def _edit(path, **changes):
         ),
         (
             lambda p: (p / "class_names.json").write_text("["),
-            r"class_names\.json: no JSON",
+            r"class_names\.json: not JSON",
         ),
         (
             lambda p: os.truncate(p / "task.weights.h5", 1000),

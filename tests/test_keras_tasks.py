@@ -450,7 +450,7 @@ def test_answers_in_all_forms(model):
     assert {(e.answers, e.answer_start) for e in read} == {(("cat",), 4)}
     assert made.read(x, [None])[0].impossible
     assert "answerable" in made.network.head.__dict__
-    with pytest.raises(UserError, match="'bird' does not stand"):
+    with pytest.raises(UserError, match="'bird' is not in its context"):
         made.fit(x, ["bird"])
     certain = electra_tf.QuestionAnswerer.from_pretrained(model)
     with pytest.raises(UserError, match="make the model with unanswerable"):
@@ -481,7 +481,7 @@ def test_cross_encoder(model, tmp_path):
         again.predict((queries, passages), verbose=0), scores
     )
     data = tf.data.Dataset.from_tensor_slices(((queries, passages), y))
-    with pytest.raises(UserError, match="may have in several batches"):
+    with pytest.raises(UserError, match="a dataset may divide them"):
         made.fit(data)
 
 

@@ -174,7 +174,7 @@ def test_what_it_cannot_do_is_reported(colours):
         electra_tf.load(colours, engine="tensorflow", int8=True)
     config = ModelConfig(vocab_size=150, **serving_models.SHAPE)
     towers = networks.TwoTowerGenerator(config)
-    with pytest.raises(UserError, match="a TwoTowerGenerator is not covered"):
+    with pytest.raises(UserError, match="a TwoTowerGenerator is not supported"):
         lite_encoder.convert_encoder(towers)
     with pytest.raises(UserError, match="LiteRT cannot run"):
         litert.LiteNetwork(b"nothing of the kind", 40)
@@ -317,7 +317,7 @@ def test_a_file_has_what_its_reader_needs(colours, tmp_path):
         ({"output": str(tmp_path / "x")}, "ends in .tflite"),
         ({"signatures": "explain"}, "no 'explain' in a .tflite file"),
         ({"optimize": True}, "--optimize: is not for --format=tflite"),
-        ({"data": "dev.tsv"}, "--data: is of --int8"),
+        ({"data": "dev.tsv"}, "--data: is for --int8"),
     ):
         arguments = {"output": str(tmp_path / "y.tflite"), **wrong}
         with pytest.raises(UserError, match=message):

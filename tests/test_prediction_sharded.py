@@ -202,7 +202,7 @@ def test_a_runner_that_loses_rows_is_reported(tmp_path, wrong):
         heads = [h for h in heads if h["shard"] != [1, 0]]
     elif wrong == "twice":
         heads += heads[:1]
-    with pytest.raises(UserError, match="the runner lost or doubled rows: 14"):
+    with pytest.raises(UserError, match="the runner lost or repeated rows: 14"):
         sharded.plan(heads, job)
 
 

@@ -160,7 +160,11 @@ def test_progress_and_notes_can_be_silenced(arguments, capfd):
         (build_vocab, {"vocab_size": 0}, "vocab_size=0: .*at least 1"),
         (build_vocab, {"runner": "spark"}, "runner=spark"),
         (prepare_text, {"min_line_length": -1}, "min_line_length=-1"),
-        (prepare_text, {"divide_words": True}, "divide_words: by what"),
+        (
+            prepare_text,
+            {"divide_words": True},
+            "divide_words: needs --word_segmenter",
+        ),
     ],
 )
 def test_mistakes(function, more, message, small_text_file, tmp_path):

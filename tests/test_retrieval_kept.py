@@ -145,10 +145,10 @@ def test_damage(load, tmp_path):
 
 
 def test_what_is_no_index_stays(load, tmp_path, folder):
-    with pytest.raises(UserError, match="is there, and no index"):
+    with pytest.raises(UserError, match="exists, and is not an index"):
         load("documents")
     assert sorted(p.name for p in folder.iterdir())[0] == "a.txt"
-    with pytest.raises(UserError, match="is there, and no index"):
+    with pytest.raises(UserError, match="exists, and is not an index"):
         load("documents/a.txt")
     older = tmp_path / "older"
     (older / "bm25s").mkdir(parents=True)

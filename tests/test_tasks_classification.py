@@ -187,7 +187,7 @@ def test_two_classes_have_f1(tmp_path):
         assert scores["f1"] == pytest.approx(f1)
         assert scores["accuracy_f1"] == pytest.approx(50.0)
         assert task.metric == "f1"
-    with pytest.raises(UserError, match="f1 is of two classes, and there are"):
+    with pytest.raises(UserError, match="f1 is for two classes, and there are"):
         fitted(table(tmp_path / "b.tsv", ROWS), metric="f1")
     with pytest.raises(UserError, match="positive_label: 'x' is no label"):
         fitted(path, positive_label="x")

@@ -134,7 +134,7 @@ def test_a_folder_of_texts_for_each_class(tmp_path, prefix, name, caplog):
     assert [(e.text, e.answer) for e in found] == [
         ("bad", "neg"), ("café", "pos"),
     ]  # fmt: skip
-    assert "unsup: passed over" in caplog.text
+    assert "unsup: skipped" in caplog.text
     assert "1 files are not UTF-8" in caplog.text
 
 

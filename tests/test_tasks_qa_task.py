@@ -136,7 +136,7 @@ def test_a_question_twice_is_reported_with_both_places(tmp_path):
     ("change", "message"),
     [
         ({"id": None}, r"qas\[1\].*no 'id'"),
-        ({"question": 7}, r"qas\[1\].*question is no text but 7"),
+        ({"question": 7}, r"qas\[1\].*question is not a text but 7"),
         ({"question": "a\ud800b"}, r"qas\[1\].*half a character.*at 1"),
         ({"answers": [{"text": "she"}]}, r"qas\[1\].*no 'answer_start'"),
     ],
@@ -176,7 +176,7 @@ def test_what_cannot_be_trained_on_is_left_out_and_reported(
     ]
     assert len(task.skipped) == 3
     assert "3 of 5 questions are not trained on" in caplog.text
-    assert "qas[0], gone: its answer 'she' does not stand" in caplog.text
+    assert "qas[0], gone: its answer 'she' is not at character" in caplog.text
     assert "qas[4], shifted: shifted: its answer 'she ran' is" in caplog.text
     assert task.skipped[2].endswith("(', she r'); it begins at 23")
     found = task.files("validation", [], [])

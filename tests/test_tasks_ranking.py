@@ -103,7 +103,7 @@ def test_judgements_may_be_left_out(tmp_path):
         ("x.tsv", ROWS + "q1\tthe cat\tp1\tx\t1\n",
          r":6: the query 'q1' has the passage 'p1' already"),
         ("x.tsv", ROWS + "q1\tthe dog\tp9\tx\t1\n",
-         r":6: the query id 'q1' is another query's"),
+         r":6: the query id 'q1' belongs to another query"),
         ("x.jsonl", '{"query": "q", "positives": 3}', r":1: positives: exp"),
         ("x.jsonl", '{"query": "q", "negatives": [""]}', r":1: negatives: exp"),
         ("x.jsonl", '{"negatives": ["a"]}', r":1: no column 'query'"),

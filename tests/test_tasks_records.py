@@ -141,7 +141,7 @@ DAMAGED = gzip.compress(b"a\tb\n1\t2\n" * 99, mtime=0)[:-12]
         ("a.tsv", "a\ta\n1\t2\n", "a.tsv:1: the column 'a' is there twice"),
         ("a.csv", b"a,\xff\n1,2\n", "a.csv:1: not UTF-8"),
         ("a.csv", '"a,b\n1,2\n', "a.csv:1: not CSV"),
-        ("a.xlsx", "a", "what format is it"),
+        ("a.xlsx", "a", "format is not recognised"),
         ("a.xlsx", b"PK\x03\x04", "a zip archive or an Excel sheet"),
         ("a.tsv.gz", "text\nnot zipped\n", "damaged"),
         ("a.tsv.gz", DAMAGED, "damaged"),

@@ -294,7 +294,7 @@ def test_tags_that_training_lacks_count_as_wrong(tmp_path, tokenizer, caplog):
         ({"train": "a B-X\nb O\n", "dev": "\nc BX\n"}, {},
          r"dev\.txt:2: the tag 'BX' is none of the scheme bio"),
         ({"train": "a B_X\nb O\nc I-X\n"}, {},
-         r"train\.txt:1: the tags are those of no one scheme: 'B_X'"),
+         r"train\.txt:1: the tags do not fit one scheme: 'B_X'"),
         ({"train": "a B-X\nb B-X\n"}, {},
          r"train\.txt:1: all 2 .*'B-X'.*tag_column.*'a', 'B-X'"),
         ({"train": "a B-X\nb O\nc E-X\n"}, {"scheme": "bio"},

@@ -106,7 +106,7 @@ def test_schemes_are_found_and_scored(tmp_path, scheme, tags, form):
 )
 def test_most_tags_like_spans_are_never_plain_in_silence(tmp_path, tags, odd):
     data = write(tmp_path, tags)
-    with pytest.raises(UserError, match=rf"no one scheme: '.*{odd}.*bmes"):
+    with pytest.raises(UserError, match=rf"fit one scheme: '.*{odd}.*bmes"):
         fitted(data)
     task, _ = fitted(data, scheme="none")
     assert task.metric == "accuracy"

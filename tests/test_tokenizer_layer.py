@@ -308,5 +308,5 @@ def test_what_cannot_be_a_text_is_reported(layer, graph, wrong):
 def test_symbolic_numbers_and_uneven_pairs_are_reported(layer):
     with pytest.raises(UserError, match="expected strings, got int32"):
         layer(keras.Input((), dtype="int32"))
-    with pytest.raises(UserError, match="pair: 1 texts beside 2"):
+    with pytest.raises(UserError, match="pair: 1 second texts for 2 first"):
         layer(["the", "cat"], ["sat"])

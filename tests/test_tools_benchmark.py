@@ -261,5 +261,5 @@ def test_our_fine_tuning_is_measured_alone(tmp_path, capsys):
     with pytest.raises(SystemExit, match="9 rows are too few"):
         benchmark.main([*argv, "--steps=3"])
     (tmp_path / "train.tsv").write_text("sentence\tlabel\nx y\n")
-    with pytest.raises(SystemExit, match="is no train"):
+    with pytest.raises(SystemExit, match="is not train"):
         benchmark.main(argv)

@@ -224,7 +224,7 @@ def test_another_model_does_not_agree(made, tiny_tokens, tmp_path, capsys):
 
 def test_bad_usage_is_reported(small, tmp_path, capsys):
     for flags, message in (
-        ([str(tmp_path)], "no export; expected what electra-tf export"),
+        ([str(tmp_path)], "not an export; expected what electra-tf export"),
         ([str(small), "--model=x"], "has no assets.extra/electra_tf.json"),
         ([str(small), "--texts=none.txt"], "--texts: cannot read none.txt"),
     ):

@@ -59,7 +59,7 @@ def test_the_same_through_tfds(tmp_path, official, capsys, name):
     made.write(official, name, SIZES)
     assert tool.main([f"--input={official}", f"--data_dir={tmp_path}"]) == 0
     out = capsys.readouterr().out
-    assert f"glue/{name}: laid into {tmp_path}/downloads/glue" in out
+    assert f"glue/{name}: copied to {tmp_path}/downloads/glue" in out
     assert f"train 5 (official: {SETS[name].rows['train']:,})" in out
     assert same(name, official, tmp_path, numbered=name != "mrpc") == SIZES
 
@@ -78,7 +78,7 @@ def test_without_a_test_file(tmp_path, official, capsys):
     args = [f"--input={official}", f"--data_dir={tmp_path}", "--build"]
     assert tool.main(args) == 0
     out = capsys.readouterr().out
-    assert out.count("test none (official: 1,821; stands empty)") == 2
+    assert out.count("test none (official: 1,821; is left empty)") == 2
     assert same("sst2", official, tmp_path) == {"train": 5, "validation": 3}
 
 

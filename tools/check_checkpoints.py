@@ -176,7 +176,7 @@ def main(_: list[str]) -> None:
                     bad += not outcome.good
             finally:
                 peer.close()
-            print(f"not good: {bad}")
+            print(f"failed: {bad}")
 
 
 if __name__ == "__main__":

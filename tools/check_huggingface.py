@@ -536,7 +536,7 @@ def _check(python: str) -> None:
                 bad += not outcome.good
                 worst = max(worst, outcome.difference)
                 show(outcome)
-            print(f"largest difference {worst:.2e}, not good: {bad:.0f}")
+            print(f"largest difference {worst:.2e}, failed: {bad:.0f}")
             for outcome in compare_variants(peer, pathlib.Path(folder)):
                 show(outcome)
             for outcome in compare_tokenizers(
@@ -565,6 +565,8 @@ if __name__ == "__main__":
         "python", None, "Pythons with torch and transformers", required=True
     )
     flags.DEFINE_list("vocabs", [], "vocabularies to tokenize with")
-    flags.DEFINE_list("sizes", ["small", "base"], f"of {', '.join(SIZES)}")
+    flags.DEFINE_list(
+        "sizes", ["small", "base"], f"sizes to check, of {', '.join(SIZES)}"
+    )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app.run(main)

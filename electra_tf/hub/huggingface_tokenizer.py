@@ -364,9 +364,10 @@ def _added(
             continue
         if about.get("single_word"):
             raise UserError(
-                f"{path}: the added token {text!r} is whole only where it is "
-                "a word by itself (single_word), which ours cannot tell; take "
-                "the mark off, or give another vocabulary (vocab, --vocab)"
+                f"{path}: the added token {text!r} is whole only where it is a "
+                "word by itself (single_word), which is not supported; set "
+                "single_word to false, or give another vocabulary (vocab, "
+                "--vocab)"
             )
         token = AddedToken(text, about.get("normalized") is not False)
         found[token] = number

@@ -360,7 +360,8 @@ def differences(
         exact = precisions[name] == "float32"
         if not (largest < 1e-3 if exact else np.isfinite(largest)):
             raise workers.SideError(
-                f"{name} answers otherwise than {first}, by {largest:.2g}"
+                f"outputs of {name} differ from those of {first} by "
+                f"{largest:.2g}"
             )
         found[f"largest difference of {name} from {first}"] = largest
         if not exact:

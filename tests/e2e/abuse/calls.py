@@ -108,7 +108,9 @@ class Calls:
             else:
                 told = compare(answer, by_http["results"], 1e-5)
             if told:
-                raise UserError(f"gRPC answers otherwise than HTTP: {told}")
+                raise UserError(
+                    f"answers by gRPC differ from those by HTTP: {told}"
+                )
             wanted = (*call.wanted, answer)
             self._goods[number] = dataclasses.replace(call, wanted=wanted)
 
