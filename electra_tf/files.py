@@ -19,6 +19,8 @@ from electra_tf.errors import UserError
 
 C = TypeVar("C")
 
+_POINTER_BYTES = 1024  # Git LFS's own limit
+
 
 def _gfile() -> Any:
     import tensorflow as tf
@@ -205,6 +207,24 @@ def read_bytes(path: str) -> bytes:
             return handle.read()
     with named_errors(path, "read"), open(path, "rb") as handle:
         return handle.read()
+
+
+def refuse_pointer(path: str) -> None:
+    """Refuses a file that only points to its content in Git LFS.
+
+    Args:
+      path: the file; other files, and a missing one, are passed over.
+
+    Raises:
+      UserError: it is such a file.
+    """
+    if not exists(path) or is_directory(path) or size(path) > _POINTER_BYTES:
+        return
+    if read_bytes(path).startswith(b"version https://git-lfs"):
+        raise UserError(
+            f"{path}: a pointer of Git LFS in place of the file; fetch it with "
+            "`git lfs pull`, or download it by itself"
+        )
 
 
 def read_text(path: str) -> str:

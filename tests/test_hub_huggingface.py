@@ -164,6 +164,18 @@ def test_a_tied_head_that_is_stored_too(tmp_path):
     back = huggingface.read(str(tmp_path))
     assert not back.config.generator.tied_head
     assert "generator/head/output_weights" in back.weights
+    # Tied by its config, and different: version 5 takes what is stored.
+    hub_models.edit(tmp_path / "config.json", tie_word_embeddings=True)
+    hub_models.rewrite(
+        tmp_path, lambda a: a | {"generator_lm_head.weight": a[table] + 1}
+    )
+    back = huggingface.read(str(tmp_path))
+    assert not back.config.generator.tied_head
+    assert any("its own table" in sentence for sentence in back.assumed)
+    np.testing.assert_array_equal(
+        back.weights["generator/head/output_weights"],
+        ours.weights["embeddings/word_embeddings"] + 1,
+    )
 
 
 def test_half_precision_becomes_single(tmp_path):

@@ -214,6 +214,14 @@ def test_names_of_labels(tmp_path, labels, names):
     assert len(notes) == (names is None)
 
 
+def test_names_of_labels_by_label2id_alone(tmp_path):
+    huggingface.write(str(tmp_path), model_of(TaskHeadConfig("sequence", 3)))
+    numbers = {"b": 1, "c": 2, "a": 0}
+    hub_models.edit(tmp_path / "config.json", id2label=None, label2id=numbers)
+    found = huggingface.read(str(tmp_path))
+    assert found.config.task.labels == ("a", "b", "c")
+
+
 def test_several_numbers_are_reported(tmp_path):
     huggingface.write(str(tmp_path), model_of(TaskHeadConfig("sequence", 3)))
     hub_models.edit(tmp_path / "config.json", problem_type="regression")

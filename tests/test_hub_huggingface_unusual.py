@@ -12,7 +12,7 @@ from test_hub_huggingface_rows import VOCAB, model_of
 from test_hub_huggingface_rows_tokenizer import BERT, WORDS, as_version_5
 
 from electra_tf.errors import UserError
-from electra_tf.hub import huggingface
+from electra_tf.hub import huggingface, loading
 from electra_tf.hub import huggingface_tokenizer as files_of
 from electra_tf.text.vocab import SPECIALS, AddedToken, Vocab
 
@@ -156,6 +156,53 @@ def test_ends_of_a_text_under_other_roles(tmp_path):
 def test_half_a_character_is_no_token():
     with pytest.raises(UserError, match="not text"):
         Vocab((*SPECIALS, "\ud83d"))
+
+
+# --- folders and files that are not the model ------------------------------
+
+
+@pytest.mark.parametrize(
+    ("move", "said"),
+    [
+        ("checkpoint-500", "the weights are in checkpoint-500"),
+        ("snapshots", "folders of snapshots"),
+        ("onnx", "ONNX"),
+        ("openvino_model.bin", "OpenVINO"),
+        ("rust_model.ot", "rust-bert"),
+    ],
+)
+@pytest.mark.parametrize("with_config", [True, False])
+def test_weights_that_are_elsewhere(tmp_path, move, said, with_config):
+    hub_models.saved(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    if "." in move:
+        weights.rename(tmp_path / move)
+    else:
+        (tmp_path / move).mkdir()
+        weights.rename(tmp_path / move / "model.safetensors")
+    if not with_config:
+        (tmp_path / "config.json").unlink()
+    with pytest.raises(UserError, match=said):
+        loading.open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_in_place_of_its_directory(tmp_path, name):
+    hub_models.saved(tmp_path)
+    with pytest.raises(UserError, match="name its directory"):
+        loading.open_checkpoint(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "vocab.txt", "tokenizer.json"],
+)
+def test_pointers_of_git_lfs(tmp_path, name):
+    hub_models.saved(tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(UserError, match=f"{name}: a pointer of Git LFS"):
+        loading.open_checkpoint(str(tmp_path))
 
 
 # --- malformed -------------------------------------------------------------

@@ -233,7 +233,7 @@ def of_bert(content: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         if ours == "gelu":
-            if value not in GELUS:
+            if not isinstance(value, str) or value not in GELUS:
                 raise ValueError(f"hidden_act '{value}' is no GELU")
             value = GELUS[value]
         elif not isinstance(value, int | float) or isinstance(value, bool):

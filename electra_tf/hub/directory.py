@@ -258,7 +258,7 @@ def load_config(directory: str) -> DirectoryConfig:
         content = json.loads(files.read_text(path))
         if not isinstance(content, dict):
             raise ValueError("no mapping")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: not the config of an electra_tf model ({error})"
         ) from error

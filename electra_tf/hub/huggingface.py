@@ -53,6 +53,12 @@ _DEFAULTS = {  # defaults of the class ElectraConfig
     "initializer_range": 0.02,
     "layer_norm_eps": 1e-12,
 }
+_OWN_TABLE = "generator_lm_head.weight"
+_KEPT_APART = (
+    "the token LM head keeps its own table: config.json ties it to the "
+    "embeddings, but both are stored and differ (transformers 5 keeps both, 4 "
+    "takes the embeddings)"
+)
 _INTEGERS = [
     key for key in configs.BERT if key not in (*_DEFAULTS, "hidden_act")
 ]
@@ -115,7 +121,11 @@ def read(
     config_file = bert.config_file(path)
     found = bert.as_electra(read_json(config_file), stores.arrays(weights_file))
     theirs = _normalised(found.arrays)
-    config, assumed = _to_ours(found.content, config_file, theirs.shapes)
+    content = found.content
+    if content.get("tie_word_embeddings") is not False and _untied(theirs):
+        content = {**content, "tie_word_embeddings": False}
+        remarks.append(_KEPT_APART)
+    config, assumed = _to_ours(content, config_file, theirs.shapes)
     tokenizer = huggingface_tokenizer.read(path, vocab, config.vocab_size)
     vocab = tokenizer.vocab
     config = dataclasses.replace(
@@ -163,6 +173,17 @@ def _normalised(arrays: Mapping[str, np.ndarray]) -> Lazy[np.ndarray]:
     return Lazy(lambda name: arrays[raw[name]], shapes)
 
 
+def _untied(theirs: Lazy[np.ndarray]) -> bool:
+    """Returns whether a masked LM stores a table of its own, unlike the
+    embeddings.
+    """
+    names_ = (_OWN_TABLE, _FROM_SHAPES["vocab_size"][0])
+    if not all(name in theirs for name in names_):
+        return False
+    one, other = (_floats(theirs[name], name) for name in names_)
+    return one.shape == other.shape and not np.array_equal(one, other)
+
+
 def _part(config: DirectoryConfig) -> Network:
     return "generator" if config.discriminator is None else "discriminator"
 
@@ -187,7 +208,7 @@ def _renamed(
             kept[name] = sources
     # A copy of the token table, stored although it is tied: transformers
     # replaces it.
-    leftover = [n for n in leftover if n != "generator_lm_head.weight"]
+    leftover = [n for n in leftover if n != _OWN_TABLE]
 
     def compute(name: str) -> np.ndarray:
         arrays = [_floats(theirs[n], n) for n in kept[name]]

@@ -136,6 +136,9 @@ def _labels(
 ) -> tuple[str, ...] | None:
     """Returns label names in order; None for labels without names."""
     given = fields.get("id2label", (dict,), None) or {}
+    if not given:  # the other way round alone
+        names = fields.get("label2id", (dict,), None) or {}
+        given = {str(number): name for name, number in names.items()}
     labels = {str(key): str(label) for key, label in given.items()}
     whole = set(labels) == {str(i) for i in range(number)}
     if not whole or len(set(labels.values())) < number or "" in labels.values():

@@ -1,5 +1,6 @@
 """Opens the files of weights in a Hugging Face directory."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -24,6 +25,9 @@ _OTHERS = {
     "(merge_and_unload of peft), and save that",
     ".msgpack": "weights of Flax; load them with transformers (from_flax) and "
     "save them again",
+    "openvino_model.bin": "a graph of OpenVINO; take the model that it was "
+    "exported from",
+    ".ot": "weights of rust-bert; take the model that they were made from",
     ".onnx": "a graph of ONNX; take the model that it was exported from",
     ".gguf": "quantised weights; take the model that they were made from",
     ".safetensors": "not named as transformers' default; rename it to "
@@ -31,6 +35,10 @@ _OTHERS = {
     ".bin": f"not named as transformers' default; rename it to {_TORCH} if it "
     "is the whole model",
 }
+
+
+# Folders of transformers' Trainer.
+_FOLDERS = re.compile(r"checkpoint-\d+")
 
 
 def weights_file(directory: str) -> str:
@@ -57,14 +65,21 @@ def weights_file(directory: str) -> str:
 
 
 def unread(present: list[str]) -> str | None:
-    """Names a file with weights that are not supported, and why.
+    """Names a file or folder with weights that are not read, and why.
 
     Args:
-      present: names of a directory's files.
+      present: names of a directory's files and folders.
 
     Returns:
       The sentence; None where there is no such file.
     """
+    inside = [name for name in sorted(present) if _FOLDERS.fullmatch(name)]
+    if inside:
+        return f"the weights are in {', '.join(inside)}; name one such folder"
+    if "snapshots" in present:  # of the cache of huggingface_hub
+        return "the models are in the folders of snapshots; name one of them"
+    if "onnx" in present:
+        return f"onnx is not read: {_OTHERS['.onnx']}"
     for end, why in _OTHERS.items():
         for name in sorted(present):
             if name.endswith(end) and name not in ("training_args.bin", SAFE):
@@ -89,6 +104,7 @@ def arrays(path: str) -> Mapping[str, np.ndarray]:
 
 
 def _read(path: str) -> Mapping[str, np.ndarray]:
+    files.refuse_pointer(path)
     if path.endswith(SAFE):
         return tensors.TensorFile(path)
     if path.endswith(_TORCH):
@@ -112,6 +128,7 @@ def _read(path: str) -> Mapping[str, np.ndarray]:
                 f"cannot read {file}: no such file, but {path} names it; the "
                 "set of shards is not whole"
             )
+        files.refuse_pointer(file)
         reader = TorchFile if ".bin" in path else tensors.TensorFile
         shards[shard] = reader(file)
         lacking = sorted(

@@ -58,6 +58,7 @@ def read_json(path: str) -> dict[str, Any]:
     Raises:
       UserError: the file is missing or has no mapping; it is named.
     """
+    files.refuse_pointer(path)
     try:
         content = json.loads(files.read_text(path))
     except ValueError as error:

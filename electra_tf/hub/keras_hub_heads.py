@@ -126,7 +126,7 @@ def _class_names(path: str, classes: int) -> tuple[str, ...] | None:
         return None
     try:
         names = json.loads(files.read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{NAMES}: not JSON ({error})") from error
     if (
         not isinstance(names, list)

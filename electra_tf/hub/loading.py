@@ -20,7 +20,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import directory
 from electra_tf.hub.checkpoint import Checkpoint, Report, check, shapes_of
-from electra_tf.hub.huggingface_stores import unread
+from electra_tf.hub.huggingface_stores import WEIGHTS, unread
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.text.vocab import Vocab, load_vocab
 
@@ -189,6 +189,9 @@ def recognise(path: str) -> str:
             f"{path}: holds no {directory.WEIGHTS} nor another checkpoint; "
             + _EXPECTED
         )
+    folder = os.path.dirname(path) or "."
+    if os.path.basename(path) in (directory.CONFIG, *WEIGHTS):
+        raise UserError(f"{path}: a file; name its directory, {folder}")
     raise UserError(f"{path}: no checkpoint; {_EXPECTED}")
 
 

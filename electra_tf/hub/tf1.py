@@ -331,7 +331,7 @@ def _read_beside(path: str, overrides: Mapping[str, str]) -> _Known:
                 whole = configs.from_json(content[configs.OURS], path)
             else:
                 values = configs.of_bert(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}: expected the settings of a BERT or ELECTRA model "
                 f"in JSON ({error})"

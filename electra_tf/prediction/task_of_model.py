@@ -40,7 +40,7 @@ def stored(path: str) -> dict[str, Any] | None:
             continue
         try:
             content = json.loads(files.read_text(file))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         found = content.get("fine_tuning") if isinstance(content, dict) else 0
         if isinstance(found, dict):

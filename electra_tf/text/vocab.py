@@ -164,6 +164,7 @@ def read_tokens(path: str) -> tuple[str, ...]:
     Raises:
       UserError: the file is missing, empty or not UTF-8.
     """
+    files.refuse_pointer(path)
     content = files.read_bytes(path).removeprefix(_BOM)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
