@@ -215,7 +215,7 @@ def test_questions_in_another_script(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         ([], 'give "a question", in quotes'),
         ([""], "the question is empty"),
@@ -231,9 +231,9 @@ def test_questions_in_another_script(folder):
         (["who?", "--output=a.doc"], "--output: a.doc: expected a name"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(run, words, told, capfd):
-    assert run(*words) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_are_reported_in_one_line(run, arguments, message, capfd):
+    assert run(*arguments) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]
 
 
 def test_models_of_other_tasks(run, reader, ranker, tmp_path, capfd):

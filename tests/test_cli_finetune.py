@@ -138,7 +138,7 @@ def test_settings_from_a_file_and_flags_over_it(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--task=glew/rte"], "task 'glew/rte' is not known; did you mean"),
         (["--task=sst2"], "'sst2' is not known; did you mean 'glue/sst2'?"),
@@ -163,9 +163,9 @@ def test_settings_from_a_file_and_flags_over_it(
         ([f"--task={TASK}er"], "has no class WordTasker"),
     ],
 )  # fmt: skip
-def test_mistakes_in_finetune(words, told, tmp_path, capfd):
-    line = error_of(["finetune", f"--output={tmp_path}/run", *words], capfd)
-    assert line.startswith("electra-tf finetune: ") and told in line
+def test_mistakes_in_finetune(arguments, message, tmp_path, capfd):
+    line = error_of(["finetune", f"--output={tmp_path}/run", *arguments], capfd)
+    assert line.startswith("electra-tf finetune: ") and message in line
     assert not (tmp_path / "run").exists()
 
 
@@ -190,7 +190,7 @@ def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--input=none.tsv", "--output=o.tsv"], "none.tsv: no such file"),
         (["--input={in}", "--output=o.txt"], "--output: o.txt: expected a na"),
@@ -205,13 +205,13 @@ def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
     ],
 )  # fmt: skip
 def test_mistakes_in_predict(
-    words, told, run, data, tmp_path, capfd, monkeypatch
+    arguments, message, run, data, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     source = f"{data}/test.tsv"
-    words = [word.replace("{in}", source) for word in words]
-    line = error_of(["predict", f"--model={run}", *words], capfd)
-    assert told.replace("{in}", source) in line
+    arguments = [word.replace("{in}", source) for word in arguments]
+    line = error_of(["predict", f"--model={run}", *arguments], capfd)
+    assert message.replace("{in}", source) in line
     assert not os.listdir(tmp_path)
 
 

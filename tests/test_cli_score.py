@@ -212,7 +212,7 @@ def test_lists_of_nothing(model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--input=/no/such"], "--input: /no/such: no such file"),
         (["--keep_above=1", "--keep_share=1"], "give one of them"),
@@ -228,9 +228,11 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--weight=nan"], "--weight=nan: expected a finite number"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(model, text, words, told, capfd):
-    assert run(model, text, *words) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_are_reported_in_one_line(
+    model, text, arguments, message, capfd
+):
+    assert run(model, text, *arguments) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]
 
 
 def test_an_output_that_is_there(model, text, tmp_path, capfd):

@@ -202,7 +202,7 @@ def build(texts, tiny_vocab_file, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "message"),
     [
         ("--runner=NoRunner", "Unexpected pipeline runner: NoRunner"),
         ("--runner=DaskRunner", "without some of the outputs"),
@@ -235,9 +235,9 @@ def build(texts, tiny_vocab_file, tmp_path, capfd):
         ),
     ],
 )
-def test_refused_runners_leave_nothing_behind(flag, told, build, tmp_path):
+def test_refused_runners_leave_nothing_behind(flag, message, build, tmp_path):
     line = build(f"--beam_args={flag}")
-    assert f"--beam_args={flag}: " in line and told in line
+    assert f"--beam_args={flag}: " in line and message in line
     assert not any(tmp_path.iterdir())
 
 
@@ -257,7 +257,7 @@ def test_refused_for_words_too(texts, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("losing", "told"),
+    ("lost", "message"),
     [
         # Lost are records of a shard, a branch's output, or a whole branch.
         ("records", r"\d+ (train|validation) examples of [\d,]+ arrived"),
@@ -267,11 +267,11 @@ def test_refused_for_words_too(texts, tmp_path, capfd):
     ],
 )
 def test_lost_data_is_reported_and_left_aside(
-    losing, told, build, tmp_path, monkeypatch
+    lost, message, build, tmp_path, monkeypatch
 ):
     from electra_tf.data import beam, beam_corpus
 
-    if losing == "records":
+    if lost == "records":
         whole = beam._placed
 
         def lose(*args):
@@ -279,9 +279,9 @@ def test_lost_data_is_reported_and_left_aside(
                 yield shard, (place, records[1:])
 
         monkeypatch.setattr(beam, "_placed", lose)
-    elif losing == "parts":
+    elif lost == "parts":
         monkeypatch.setattr(beam_corpus, "count_done", lambda *_: None)
-    elif losing == "tags":
+    elif lost == "tags":
         whole_file = beam_corpus._read_file
         monkeypatch.setattr(
             beam_corpus,
@@ -292,7 +292,7 @@ def test_lost_data_is_reported_and_left_aside(
         monkeypatch.setattr(beam, "_write_summary", lambda *_: None)
     line = build()
     left = tmp_path / "beam" / manifest.BUILDING
-    assert re.search(told, line) and f"left in {left}" in line
+    assert re.search(message, line) and f"left in {left}" in line
     assert [p.name for p in (tmp_path / "beam").iterdir()] == [left.name]
     assert any(p.suffix == ".tfrecord" for p in left.iterdir())
 

@@ -189,7 +189,7 @@ def test_archives_are_reported_in_the_manifest(tmp_path, vocab):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "want"),
+    ("pattern", "expected"),
     [
         ("Smith, John.txt", ["Smith, John.txt"]),
         ("a.txt,Smith, John.txt", ["Smith, John.txt", "a.txt"]),
@@ -201,7 +201,7 @@ def test_archives_are_reported_in_the_manifest(tmp_path, vocab):
         ("many/**/*.txt", ["many/x/1.txt", "many/x/y/2.txt"]),
     ],
 )
-def test_names_with_commas_and_folders(tmp_path, pattern, want):
+def test_names_with_commas_and_folders(tmp_path, pattern, expected):
     for name in ("Smith, John.txt", "a.txt", "b,c,d.txt", "notes [1].txt",
                  "many/x/1.txt", "many/x/y/2.txt"):  # fmt: skip
         write(tmp_path / name, LINE)
@@ -211,7 +211,7 @@ def test_names_with_commas_and_folders(tmp_path, pattern, want):
         and p else p
         for p in pattern.split(",")
     )  # fmt: skip
-    assert files.expand(there) == [f"{tmp_path}/{name}" for name in want]
+    assert files.expand(there) == [f"{tmp_path}/{name}" for name in expected]
 
 
 def test_folders_that_a_pattern_matches_are_reported(tmp_path, vocab):

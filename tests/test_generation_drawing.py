@@ -20,7 +20,7 @@ def shares(how, logits=LOGITS):
 
 
 @pytest.mark.parametrize(
-    ("how", "want"),
+    ("how", "expected"),
     [
         (Draw(), [0.05, 0.4, 0.3, 0.2, 0.05]),
         (Draw(temperature=0.5), np.square([0.05, 0.4, 0.3, 0.2, 0.05]) / 0.295),
@@ -34,8 +34,8 @@ def shares(how, logits=LOGITS):
         (Draw(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0, 0]),
     ],
 )
-def test_shares(how, want):
-    np.testing.assert_allclose(shares(how), want, atol=2e-3)
+def test_shares(how, expected):
+    np.testing.assert_allclose(shares(how), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("how", [Draw(), Draw(top_k=4), Draw(top_p=0.999)])

@@ -171,7 +171,7 @@ def test_wrong_settings():
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ({"generator_kind": "two_tower"}, "never seen"),
         ({"no_generator": True}, "holds no generator"),
@@ -179,9 +179,9 @@ def test_wrong_settings():
         ({"objective": "electric"}, "Electric"),
     ],
 )
-def test_models_that_cannot_write(tmp_path, tiny_tokens, kind, told):
+def test_models_that_cannot_write(tmp_path, tiny_tokens, kind, message):
     path = models.save(tmp_path, tiny_tokens, **kind)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         Sampler.from_pretrained(path)
 
 

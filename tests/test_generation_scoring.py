@@ -240,7 +240,7 @@ def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "told"),
+    ("kind", "method", "message"),
     [
         ({}, "electric", "was not pre-trained with objective.kind=electric"),
         ({"no_generator": True}, "pll", "holds no generator"),
@@ -252,10 +252,10 @@ def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
     ],
 )
 def test_a_model_that_lacks_what_is_needed(
-    tmp_path, tiny_tokens, kind, method, told
+    tmp_path, tiny_tokens, kind, method, message
 ):
     path = models.save(tmp_path, tiny_tokens, **kind)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         Scorer.from_pretrained(path, method)
     assert str(tmp_path) in str(error.value)
 

@@ -157,19 +157,19 @@ def test_how_many_heads_where_it_is_not_said(tmp_path):
         ("BertForQuestionAnswering", ("answers",)),
     ],
 )
-@pytest.mark.parametrize("named", [True, False])
-def test_fine_tuned_heads(tmp_path, cls, heads, named):
+@pytest.mark.parametrize("with_class", [True, False])
+def test_fine_tuned_heads(tmp_path, cls, heads, with_class):
     weights = bert.arrays(*heads)
     if "Sequence" not in cls:
         weights = {n: a for n, a in weights.items() if "pooler" not in n}
     config = {"id2label": {"0": "x", "1": "y", "2": "z"}}
-    if not named:
+    if not with_class:
         config["architectures"] = None
     bert.save(tmp_path, weights, cls, **config)
     network = pretrained.load_task_network(str(tmp_path))
     report = network.load_report
     assert not report.new and not report.leftover
-    assert (f"class {cls}, from its variables" in report.assumed) != named
+    assert (f"class {cls}, from its variables" in report.assumed) != with_class
     output = network(ROWS)
     if "Question" in cls:
         spans = output.spans
@@ -219,7 +219,7 @@ def test_the_file_names_of_2018(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"model_type": "roberta"}, "'roberta'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding"),
@@ -227,9 +227,9 @@ def test_the_file_names_of_2018(tmp_path):
         ({"hidden_act": "relu"}, "hidden_act"),
     ],
 )  # fmt: skip
-def test_what_computes_something_else_is_refused(tmp_path, config, said):
+def test_what_computes_something_else_is_refused(tmp_path, config, message):
     bert.save(tmp_path, bert.arrays(), "BertModel", **config)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         huggingface.read(str(tmp_path))
 
 

@@ -139,7 +139,7 @@ def test_names_behind_a_wrapper_s(saved, wrapper):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("model.onnx", "ONNX"),
         ("flax_model.msgpack", "Flax"),
@@ -149,11 +149,11 @@ def test_names_behind_a_wrapper_s(saved, wrapper):
     ],
 )
 @pytest.mark.parametrize("config", [True, False])
-def test_weights_that_are_not_read_are_named(saved, name, said, config):
+def test_weights_that_are_not_read_are_named(saved, name, message, config):
     (saved / "model.safetensors").rename(saved / name)
     if not config:
         (saved / "config.json").unlink()
-    with pytest.raises(UserError, match=said) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         loading.open_checkpoint(str(saved))
     assert name in str(refused.value)
 
@@ -277,7 +277,7 @@ BERT = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda c: c, ""),
         (lambda c: c.update(post_processor=BERT), ""),
@@ -302,12 +302,12 @@ BERT = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
         (lambda c: c.update(pre_tokenizer=None), "pre_tokenizer null"),
     ],
 )  # fmt: skip
-def test_what_a_tokenizer_does_otherwise(tokenizer, change, said):
+def test_what_a_tokenizer_does_otherwise(tokenizer, change, message):
     edited(tokenizer, change)
     found = files_of.read(str(tokenizer))
-    assert bool(found.assumed) == bool(said)
-    assert not said or said in " ".join(found.assumed)
-    assert found.lower_case == ("normalizer" not in said)
+    assert bool(found.assumed) == bool(message)
+    assert not message or message in " ".join(found.assumed)
+    assert found.lower_case == ("normalizer" not in message)
 
 
 def test_sets_of_labels_without_names(tmp_path):

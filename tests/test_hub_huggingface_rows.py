@@ -249,7 +249,7 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 @pytest.mark.parametrize(
-    ("changes", "beside", "name", "sigmoid"),
+    ("changes", "extra_file", "name", "sigmoid"),
     [
         ({"sentence_transformers": {"activation_fn": SIGMOID}}, None,
          "ranking", True),
@@ -267,13 +267,13 @@ IDENTITY = "torch.nn.modules.linear.Identity"
     ],
 )  # fmt: skip
 def test_cross_encoders_from_huggingface(
-    tmp_path, changes, beside, name, sigmoid
+    tmp_path, changes, extra_file, name, sigmoid
 ):
     task = dataclasses.replace(NUMBER, hidden_layer=True)
     path = from_huggingface(tmp_path, task, **changes)
-    if beside is not None:
+    if extra_file is not None:
         file = tmp_path / "config_sentence_transformers.json"
-        file.write_text(json.dumps(beside))
+        file.write_text(json.dumps(extra_file))
     loaded = predictor.load(path)
     assert loaded.task.name == name
     found = numbers(loaded.predict(PAIRS))
@@ -382,7 +382,7 @@ def test_a_pair_where_there_is_one_segment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"multi_label": True, "metric": "accuracy"},
          "accuracy is of texts with one label.*multi_label.*micro_f1"),
@@ -390,9 +390,9 @@ def test_a_pair_where_there_is_one_segment(tmp_path):
         ({"multi_label": True, "metric": "acuracy"}, "'acuracy' is not known"),
     ],
 )  # fmt: skip
-def test_metrics_of_one_label_and_of_sets(tmp_path, options, words):
+def test_metrics_of_one_label_and_of_sets(tmp_path, options, message):
     path = from_huggingface(tmp_path, SETS)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         predictions(path, options=options)
 
 

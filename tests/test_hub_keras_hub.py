@@ -200,7 +200,7 @@ def _edit(path, change):
 
 
 @pytest.mark.parametrize(
-    ("damage", "named"),
+    ("damage", "message"),
     [
         (
             lambda p: _edit(
@@ -242,10 +242,10 @@ def _edit(path, change):
         ),
     ],
 )
-def test_damage_is_named(preset, tmp_path, damage, named):
+def test_damage_is_named(preset, tmp_path, damage, message):
     copy = tmp_path / "copy"
     shutil.copytree(preset[0], copy)
     damage(copy)
-    with pytest.raises(UserError, match=named) as error:
+    with pytest.raises(UserError, match=message) as error:
         presets.read(str(copy))
     assert "\n" not in str(error.value)

@@ -416,7 +416,7 @@ def _edit(path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         (
             lambda p: _edit(p / "task.json", num_classes="3"),
@@ -441,17 +441,17 @@ def _edit(path, **changes):
         (lambda p: (p / "task.json").write_text("{"), r"task\.json"),
     ],
 )
-def test_damage_is_named(tmp_path, tiny_tokens, change, named):
+def test_damage_is_named(tmp_path, tiny_tokens, change, message):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
-    with pytest.raises(UserError, match=named) as error:
+    with pytest.raises(UserError, match=message) as error:
         presets.read(str(tmp_path))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda p: _edit(p / "task.json", hidden_dim=5), "5 wide"),
         (lambda p: os.remove(p / "task.weights.h5"), "task.weights.h5"),
@@ -464,14 +464,14 @@ def test_damage_is_named(tmp_path, tiny_tokens, change, named):
     ],
 )
 def test_a_head_of_no_kind_here_is_reported(
-    tmp_path, tiny_tokens, change, said
+    tmp_path, tiny_tokens, change, message
 ):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
     read = presets.read(str(tmp_path))
     assert read.config.task is None
-    assert any(said in sentence for sentence in read.assumed)
+    assert any(message in sentence for sentence in read.assumed)
     assert "task/output/kernel" not in read.weights
 
 

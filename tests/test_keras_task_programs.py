@@ -317,20 +317,20 @@ def test_losses_and_metrics_that_want_labels_one_hot(classifier):
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size: 0; expected a number from 1 on"),
         ({"steps_per_epoch": -1}, "steps_per_epoch: -1; expected"),
         ({"validation_data": TEXTS}, r"validation_data: expected \(x, y\)"),
     ],
 )
-def test_arguments_of_fit_that_cannot_be(classifier, named, told):
-    with pytest.raises(UserError, match=told):
-        classifier.fit(TEXTS, LABELS, verbose=0, **named)
+def test_arguments_of_fit_that_cannot_be(classifier, arguments, message):
+    with pytest.raises(UserError, match=message):
+        classifier.fit(TEXTS, LABELS, verbose=0, **arguments)
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("arguments", "message"),
     [
         ({"num_classes": 0}, "num_classes: 0; expected at least 2"),
         ({"labels": ["a"]}, "labels: 1; expected at least 2"),
@@ -339,9 +339,9 @@ def test_arguments_of_fit_that_cannot_be(classifier, named, told):
         ({"num_classes": 2, "dtype": "float8"}, "dtype: 'float8' is none of"),
     ],
 )
-def test_arguments_of_from_pretrained_that_cannot_be(model, named, told):
-    with pytest.raises(UserError, match=told):
-        electra_tf.TextClassifier.from_pretrained(model, **named)
+def test_arguments_of_from_pretrained_that_cannot_be(model, arguments, message):
+    with pytest.raises(UserError, match=message):
+        electra_tf.TextClassifier.from_pretrained(model, **arguments)
 
 
 def test_a_column_of_strings_and_a_path_for_a_config(classifier, model):

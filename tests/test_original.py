@@ -70,13 +70,13 @@ FINETUNING = {
 
 
 @pytest.mark.parametrize(
-    ("module", "all_of_them"),
+    ("module", "hyperparameters"),
     [(pretraining, PRETRAINING), (finetuning, FINETUNING)],
 )
-def test_every_hyperparameter_is_known(module, all_of_them):
-    module.plan("data", "name", all_of_them)
+def test_every_hyperparameter_is_known(module, hyperparameters):
+    module.plan("data", "name", hyperparameters)
     for name, default in module.KNOWN.defaults.items():
-        theirs = all_of_them.get(name, default)
+        theirs = hyperparameters.get(name, default)
         if isinstance(default, bool | int | float) and default is not None:
             assert default == theirs, name
     for name, why in module.KNOWN.unused.items():
@@ -89,7 +89,7 @@ def test_every_hyperparameter_is_known(module, all_of_them):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"learning_rat": 1}, "did you mean 'learning_rate'"),
         ({"learning_rate": "1"}, "learning_rate: expected a number"),
@@ -104,13 +104,13 @@ def test_every_hyperparameter_is_known(module, all_of_them):
         ({"pretrain_tfrecords": 3}, "wildcards"),
     ],
 )
-def test_mistakes_in_pretraining(given, said):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_in_pretraining(given, message):
+    with pytest.raises(UserError, match=message):
         pretraining.plan("d", "n", given)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"task_names": ["rt"]}, "no task 'rt'"),
         ({"task_names": []}, "task_names"),
@@ -119,8 +119,8 @@ def test_mistakes_in_pretraining(given, said):
         ({"tasks": {"mine": {}}}, "FILE.py:CLASS"),
     ],
 )
-def test_mistakes_in_finetuning(given, said):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_in_finetuning(given, message):
+    with pytest.raises(UserError, match=message):
         finetuning.plan("d", "n", given)
 
 
@@ -394,7 +394,7 @@ FLOPS = {
 
 
 @pytest.mark.parametrize(
-    ("module", "flags", "said"),
+    ("module", "flags", "message"),
     [
         (run_pretraining, ["--model-name", "m"], "required: --data-dir"),
         (run_finetuning, ["--data-dri", "d"], "required: --data-dir"),
@@ -409,12 +409,12 @@ FLOPS = {
         (flops_computation, ["--size"], "--size"),
     ],
 )  # fmt: skip
-def test_mistakes_in_flags_are_one_line(capsys, module, flags, said):
+def test_mistakes_in_flags_are_one_line(capsys, module, flags, message):
     with pytest.raises(SystemExit) as ended:
         module.main(flags)
     assert ended.value.code == 2
     printed = capsys.readouterr().err
-    assert said in printed and printed.count("\n") == 1
+    assert message in printed and printed.count("\n") == 1
 
 
 def test_flops(capsys):

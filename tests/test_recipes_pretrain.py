@@ -336,7 +336,7 @@ def test_a_result_says_what_there_is(run, data):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"train": {"batch_siz": 3}}, "did you mean 'train.batch_size'"),
         ({"strategy": "two"}, "expected one of one_device"),
@@ -344,8 +344,8 @@ def test_a_result_says_what_there_is(run, data):
         ({"join_seconds": -1.0}, "join_seconds"),
     ],
 )
-def test_mistakes_of_a_program(data, tmp_path, arguments, told):
-    with pytest.raises(electra_tf.UserError, match=told):
+def test_mistakes_of_a_program(data, tmp_path, arguments, message):
+    with pytest.raises(electra_tf.UserError, match=message):
         electra_tf.pretrain(str(data), str(tmp_path / "run"), **arguments)
     assert not (tmp_path / "run").exists()
 

@@ -296,7 +296,7 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--init_optimizer"], "needs --init_from"),
         (["--extend_vocab=x"], "needs --init_from"),
@@ -307,10 +307,10 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
         (["--init_from=RUN", "--init_set=model.heads=2"], "num_heads"),
     ],
 )
-def test_mistakes(run, data, tmp_path, capfd, words, said):
-    words = [word.replace("RUN", str(run)) for word in words]
-    assert _start(data, tmp_path / "b", *words) == 2
-    assert said in capfd.readouterr().err
+def test_mistakes(run, data, tmp_path, capfd, arguments, message):
+    arguments = [word.replace("RUN", str(run)) for word in arguments]
+    assert _start(data, tmp_path / "b", *arguments) == 2
+    assert message in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def made(documents):
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
+    ("text", "expected"),
     [
         ("The Cities' CAFÉS", ["the", "citi", "cafe"]),
         ("天气好a1", ["天", "气", "好", "天气", "气好", "a1"]),
@@ -45,8 +45,8 @@ def made(documents):
         ("", []),
     ],
 )
-def test_terms(text, want):
-    assert Terms()(text) == want
+def test_terms(text, expected):
+    assert Terms()(text) == expected
 
 
 def test_terms_of_other_languages():

@@ -44,7 +44,7 @@ def test_short_ones_go_with_the_next():
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
+    ("text", "expected"),
     [
         ("aa bb cc.\ndd ee ff", ["aa bb cc.", "dd ee ff"]),
         ("aaa bbb. cc dd ee", ["aaa bbb.", "cc dd ee"]),
@@ -53,8 +53,8 @@ def test_short_ones_go_with_the_next():
         ("今天天气很好。阳光明媚啊啊啊", ["今天天气很好。", "阳光明媚啊啊啊"]),
     ],
 )
-def test_long_ones_are_divided(text, want):
-    assert texts_of(text, longest=12) == want
+def test_long_ones_are_divided(text, expected):
+    assert texts_of(text, longest=12) == expected
 
 
 def test_scripts_without_spaces_have_shorter_passages(tmp_path):
@@ -123,7 +123,7 @@ def test_files_by_glob(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("nothing", None, "has no documents in it"),
         ("a.png", "x", "has no documents in it"),
@@ -132,10 +132,10 @@ def test_files_by_glob(folder):
         ("a.txt.gz", "not gzip", "damaged or cut-off"),
     ],
 )
-def test_folders_without_text(tmp_path, name, content, told):
+def test_folders_without_text(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read(passages.find(str(tmp_path)))
 
 

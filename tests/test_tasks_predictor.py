@@ -468,7 +468,7 @@ def test_rows_that_were_read_in_another_way_are_not_used(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("o.txt", "expected a name"),
         ("o.tsv.xz", "only .gz"),
@@ -476,9 +476,9 @@ def test_rows_that_were_read_in_another_way_are_not_used(
         ("o.csv.GZ", "only .gz"),
     ],
 )
-def test_wrong_outputs(loaded, tmp_path, name, told):
+def test_wrong_outputs(loaded, tmp_path, name, message):
     source = write(tmp_path / "in.tsv")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         row_answers.predict_file(loaded, source, str(tmp_path / name))
 
 

@@ -118,14 +118,16 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["convert", "--to=huggingface"], "chooses sentences"),
         (["convert", "--to=tf1"], "chooses sentences"),
     ],
 )
-def test_what_others_have_no_place_for(run, tmp_path, words, message, capsys):
-    command, *more = words
+def test_what_others_have_no_place_for(
+    run, tmp_path, arguments, message, capsys
+):
+    command, *more = arguments
     flags = [f"--from={run}/model", f"--output={tmp_path / 'x'}", *more]
     assert app.run([command, *flags]) == 2
     assert message in capsys.readouterr().err
