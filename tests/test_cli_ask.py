@@ -177,13 +177,13 @@ def test_the_index_is_kept_and_follows_the_documents(
     assert "brought up to date: 1 changed" in capsys.readouterr().err
     index = tmp_path / "index"
 
-    def told(path, **words):
+    def summary(path, **words):
         made = recipe.load_index(str(folder), Terms(), path=str(path), **words)
         return made.summary
 
-    assert told(index) == f"made, of 2 files ({index})"
-    assert told(index, overwrite=True).startswith("rebuilt, of 2 files")
-    assert told("none") == "made, of 2 files"
+    assert summary(index) == f"made, of 2 files ({index})"
+    assert summary(index, overwrite=True).startswith("rebuilt, of 2 files")
+    assert summary("none") == "made, of 2 files"
     assert len(list(place.parent.iterdir())) == 1
     assert run(QUESTION, f"--index={folder}", "--overwrite") == 2
     assert (folder / "sheep.md").exists()

@@ -302,7 +302,7 @@ def test_errors_of_beam_are_one_line():
 
     start = beam_runs._Start("--runner=SparkRunner", 1)
 
-    def told(error):
+    def message(error):
         return beam_runs._explained(error, start)
 
     flag = "--beam_args=--runner=SparkRunner: "
@@ -310,7 +310,7 @@ def test_errors_of_beam_are_one_line():
         "Unable to fetch remote job server jar at https://h/x/beam-spark.jar: "
         "<urlopen error>. If no Internet access, stage the jar at /y/z.jar"
     )
-    assert told(RuntimeError(jar)) == (
+    assert message(RuntimeError(jar)) == (
         f"{flag}SparkRunner needs its job server, beam-spark.jar, and it "
         "cannot be fetched from https://h/x/beam-spark.jar; name a copy of it "
         "with --spark_job_server_jar=FILE, or a job server that runs with "
@@ -321,7 +321,7 @@ def test_errors_of_beam_are_one_line():
         "last):\n  File x\n"
     )
     assert (
-        told(
+        message(
             RuntimeError(
                 f"{remote}electra_tf.errors.UserError: a.txt:1: no text [while "
                 "running 'Examples']\n\n"
@@ -331,17 +331,19 @@ def test_errors_of_beam_are_one_line():
     )
     refused = "ipv4:127.0.0.1:1: Connection refused"
     rpc = f'{remote}<_InactiveRpcError\n\tdetails = "{refused}"\n'
-    assert told(RuntimeError(rpc)).endswith(f"a connection failed: {refused}")
+    assert message(RuntimeError(rpc)).endswith(
+        f"a connection failed: {refused}"
+    )
     missing = f"{remote}ModuleNotFoundError: No module named 'electra_tf'\n"
-    assert "a worker failed: ModuleNotFoundError: No module named" in told(
+    assert "a worker failed: ModuleNotFoundError: No module named" in message(
         RuntimeError(missing)
     )
-    assert "--environment_type=EXTERNAL" in told(
+    assert "--environment_type=EXTERNAL" in message(
         RuntimeError(f"{remote}Command '['docker', 'run']' returned 125")
     )
-    assert told(ValueError("two\nlines")) == f"{flag}SparkRunner: two lines"
+    assert message(ValueError("two\nlines")) == f"{flag}SparkRunner: two lines"
     # A bug is not explained.
-    assert told(RuntimeError(f"{remote}KeyError: 'x'\n")) is None
+    assert message(RuntimeError(f"{remote}KeyError: 'x'\n")) is None
 
 
 class _Stuck:

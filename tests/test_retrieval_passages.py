@@ -147,14 +147,14 @@ def test_what_is_not_there(tmp_path):
         passages.find(str(tmp_path / "a.png"))
 
 
-def names_of(path, told=None):
+def names_of(path, reasons=None):
     def left_out(name, why):
-        told[name] = why
+        reasons[name] = why
 
     return [
         name
         for _, name in passages.find(
-            str(path), left_out=left_out if told is not None else print
+            str(path), left_out=left_out if reasons is not None else print
         )
     ]
 

@@ -72,9 +72,11 @@ def test_versions(server):
     with pytest.raises(ServingError, match=r"400 .*version label: x"):
         electra_tf.Client(server.url, "toy", label="x").predict(["ab"])
     client = electra_tf.Client(server.url, "toy", version=7)
-    with pytest.raises(ServingError, match=r"404 .*Specific\(toy, 7\)") as told:
+    with pytest.raises(
+        ServingError, match=r"404 .*Specific\(toy, 7\)"
+    ) as error:
         client.predict(["ab"])
-    assert told.value.status == 404
+    assert error.value.status == 404
 
 
 def test_refusals(client, server):

@@ -392,7 +392,7 @@ def test_parts_of_something_else_are_not_taken(
             with pytest.raises(Killed):
                 row_answers.predict_file(loaded, many, target)
 
-    def told(chosen, source=many, **options):
+    def first_note(chosen, source=many, **options):
         notes = []
         row_answers.predict_file(
             chosen, source, target, note=notes.append, **options
@@ -400,21 +400,23 @@ def test_parts_of_something_else_are_not_taken(
         return notes[0]
 
     begin()
-    assert "resuming after 12 rows" in told(loaded)
+    assert "resuming after 12 rows" in first_note(loaded)
     begin()
-    assert "another columns to keep" in told(loaded, keep=["id"])
+    assert "another columns to keep" in first_note(loaded, keep=["id"])
     begin()
     os.utime(many, (1, 1))
-    assert "another time of the input; starting again" in told(loaded)
+    assert "another time of the input; starting again" in first_note(loaded)
     begin()
     other = electra_tf.load(save(tmp_path / "other", tiny_vocab_file))
-    assert "another weights" in told(other)
+    assert "another weights" in first_note(other)
     begin()
     options = word_task.WordOptions(max_seq_length=5, hidden_layer=True)
-    assert "another options" in told(electra_tf.load(model, options=options))
+    assert "another options" in first_note(
+        electra_tf.load(model, options=options)
+    )
     begin()
     shutil.copy(many, tmp_path / "copy.tsv")
-    assert "another input" in told(loaded, str(tmp_path / "copy.tsv"))
+    assert "another input" in first_note(loaded, str(tmp_path / "copy.tsv"))
     # A directory with a user's files is not removed.
     os.mkdir(f"{target}.partial")
     (tmp_path / "t.jsonl.partial" / "mine").write_text("")
