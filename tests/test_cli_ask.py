@@ -100,7 +100,7 @@ def test_shown(run, folder, capsys):
     assert answer.split(maxsplit=2)[2] in around
 
 
-def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
+def test_many_questions_and_resuming(run, tmp_path, monkeypatch, capsys):
     source, target = tmp_path / "questions.txt", tmp_path / "out.jsonl"
     asked = [QUESTION, "", "Xylophones?", "[CLS] [SEP]", "Who? " * 400, "羊"]
     source.write_text("\n".join(asked), "utf-8")

@@ -118,7 +118,7 @@ def test_a_vocabulary_with_accents_for_text_without():
 
 
 @pytest.mark.parametrize("script", UNHARMED)
-def test_scripts_that_it_does_not(script):
+def test_scripts_that_stripping_accents_does_not_harm(script):
     assert accents.warning(accents.changes(UNHARMED[script])) is None
 
 
@@ -131,7 +131,9 @@ def test_scripts_that_it_does_not(script):
         ({"lower_case": False, "strip_accents": True}, True),
     ],
 )
-def test_stripping_is_warned_of_where_it_is_done(tmp_path, options, warned):
+def test_stripping_accents_is_warned_of_only_where_it_is_done(
+    tmp_path, options, warned
+):
     source = write(tmp_path / "a.txt", f"{HARMED['Thai']}\n" * 40)
     trained = build_vocab(
         str(source), str(tmp_path / "v.txt"), progress=False, **options

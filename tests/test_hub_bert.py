@@ -133,7 +133,7 @@ def test_the_bias_that_is_added(tmp_path, both):
     assert left == both
 
 
-def test_how_many_heads_where_it_is_not_said(tmp_path):
+def test_number_of_heads_where_the_config_lacks_it(tmp_path):
     weights = bert.arrays()
     bert.save(tmp_path, weights, "BertModel", num_attention_heads=None)
     with pytest.raises(UserError, match="num_heads"):  # hidden size 8
@@ -227,7 +227,9 @@ def test_the_file_names_of_2018(tmp_path):
         ({"hidden_act": "relu"}, "hidden_act"),
     ],
 )  # fmt: skip
-def test_what_computes_something_else_is_refused(tmp_path, config, message):
+def test_networks_that_compute_something_else_are_refused(
+    tmp_path, config, message
+):
     bert.save(tmp_path, bert.arrays(), "BertModel", **config)
     with pytest.raises(UserError, match=message):
         huggingface.read(str(tmp_path))
@@ -268,7 +270,7 @@ def test_tf1(tmp_path):
     _close(generator(ROWS).logits[REAL], bert.masked_lm(weights)[REAL])
 
 
-def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
+def test_a_masked_lm_becomes_a_directory_and_is_converted_back(tmp_path):
     weights = bert.arrays("masked_lm")
     bert.save(tmp_path / "a", weights, "BertForMaskedLM")
     convert(str(tmp_path / "a"), "electra_tf", str(tmp_path / "b"))
@@ -297,7 +299,7 @@ def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
         ("BertForMaskedLM", ("masked_lm",), "tied"),
     ],
 )
-def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
+def test_pre_training_continues_from_it(tmp_path, cls, heads, kind):
     weights = bert.arrays(*heads)
     bert.save(tmp_path, weights, cls)
     settings = PretrainSettings(

@@ -45,7 +45,7 @@ def answering(tmp_path, threshold):
 
 
 @pytest.mark.parametrize("threshold", [-50.0, 50.0])
-def test_a_head_that_tells_of_no_answer_is_kept_beside(tmp_path, threshold):
+def test_a_no_answer_head_is_stored_in_a_file_beside(tmp_path, threshold):
     source, there, made = answering(tmp_path, threshold)
     (lost,) = made.lost
     assert f"threshold {threshold:g}" in lost and THRESHOLD in lost
@@ -66,7 +66,7 @@ def test_a_head_that_tells_of_no_answer_is_kept_beside(tmp_path, threshold):
     hub_models.assert_same_weights(one.weights, other.weights)
 
 
-def test_without_that_head_the_first_token_tells(tmp_path):
+def test_without_that_head_the_first_token_decides(tmp_path):
     _, there, _ = answering(tmp_path, 50.0)
     # Other weights, as after training with Hugging Face's library.
     hub_models.rewrite(
@@ -158,7 +158,7 @@ def test_weights_that_are_not_read_are_named(saved, name, message, config):
     assert name in str(refused.value)
 
 
-def test_what_is_missing_beside_weights_is_named(saved):
+def test_files_missing_beside_weights_are_named(saved):
     (saved / "config.json").write_text("")
     with pytest.raises(UserError, match=r"config\.json: not JSON"):
         loading.open_checkpoint(str(saved))
@@ -302,7 +302,7 @@ BERT = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
         (lambda c: c.update(pre_tokenizer=None), "pre_tokenizer null"),
     ],
 )  # fmt: skip
-def test_what_a_tokenizer_does_otherwise(tokenizer, change, message):
+def test_differences_of_a_tokenizer_are_reported(tokenizer, change, message):
     edited(tokenizer, change)
     found = files_of.read(str(tokenizer))
     assert bool(found.assumed) == bool(message)

@@ -197,7 +197,7 @@ def test_sets_of_labels_from_huggingface(tmp_path, changes):
     )
 
 
-def test_sets_of_labels_where_the_options_say_so(tmp_path):
+def test_sets_of_labels_by_the_options(tmp_path):
     path = from_huggingface(tmp_path, SETS)
     assert "label" in predictions(path)[0]
     options = {"multi_label": True, "threshold": 0.3}
@@ -284,14 +284,14 @@ def test_cross_encoders_from_huggingface(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_an_unknown_function_behind_the_scores_is_reported(tmp_path):
+def test_an_unknown_function_after_the_scores_is_reported(tmp_path):
     path = from_huggingface(
         tmp_path, sentence_transformers={"activation_fn": "mine.Cube"}
     )
     assert any("mine.Cube" in a for a in huggingface.read(path).assumed)
 
 
-def test_pairs_and_texts_of_models_that_tell_neither(tmp_path):
+def test_pairs_and_texts_for_models_that_declare_neither(tmp_path):
     path = from_huggingface(tmp_path, SETS)  # of natural language inference
     loaded = predictor.load(path)
     both = loaded.predict([*ITEMS, *PAIRS, {"text": "a", "text_pair": "b"}])
@@ -340,7 +340,7 @@ def test_questions_without_an_answer(tmp_path, threshold):
     assert bool(found["answer"]) == (threshold > 0)
 
 
-def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
+def test_settings_stored_for_another_head_are_ignored(tmp_path):
     state = {"labels": list(LABELS)}
     source = ours(tmp_path / "ours", SETS, "classification", {}, state)
     target, content = to_huggingface(source, tmp_path)
@@ -396,7 +396,7 @@ def test_metrics_of_one_label_and_of_sets(tmp_path, options, message):
         predictions(path, options=options)
 
 
-def test_what_is_assumed_is_warned_of_once(tmp_path, caplog):
+def test_assumptions_are_warned_of_once(tmp_path, caplog):
     path = from_huggingface(tmp_path, SETS)
     (tmp_path / "tokenizer_config.json").unlink()
     (tmp_path / "tokenizer.json").unlink()

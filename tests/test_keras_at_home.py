@@ -263,7 +263,7 @@ def frozen_with_a_head(model):
     "build",
     [pytest.param(siamese, marks=pytest.mark.slow), frozen_with_a_head],
 )
-def test_models_of_one_s_own_train_and_are_saved(build, model, tmp_path):
+def test_your_own_models_train_and_are_saved(build, model, tmp_path):
     made = build(model)
     paths = [v.path for v in made.variables]
     assert len(set(paths)) == len(paths)

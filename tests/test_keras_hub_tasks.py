@@ -153,7 +153,7 @@ def test_the_example_on_token_ids(preset):
 
 
 @pytest.mark.slow
-def test_the_example_with_a_backbone_and_vocabulary_of_ones_own():
+def test_the_example_with_your_own_backbone_and_vocabulary():
     vocabulary = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
     vocabulary += ["The", "quick", "brown", "fox", "jumped", "."]
     tokenizer = keras_hub.models.ElectraTokenizer(vocabulary=vocabulary)
@@ -208,14 +208,16 @@ for model in (
         subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
-def test_kerashub_has_none_of_its_own():
+def test_kerashub_has_no_electra_tasks_of_its_own():
     """KerasHub has no such classes, which ours would hide."""
     for name in tasks.__all__:
         assert not hasattr(keras_hub.models, name)
 
 
 @pytest.mark.parametrize("hidden", [None, "gelu", "tanh"])
-def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
+def test_a_classifier_predicts_the_same_in_kerashub(
+    tmp_path, tiny_tokens, hidden
+):
     ours = checkpoint(tiny_tokens, task=head(hidden), replaced_token_head=False)
     theirs, here = str(tmp_path / "theirs"), str(tmp_path / "here")
     notes = presets.write(theirs, ours)
@@ -463,7 +465,7 @@ def test_damage_is_named(tmp_path, tiny_tokens, change, message):
         ),
     ],
 )
-def test_a_head_of_no_kind_here_is_reported(
+def test_an_unknown_kind_of_head_is_reported(
     tmp_path, tiny_tokens, change, message
 ):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
@@ -513,7 +515,7 @@ def test_a_score_is_reported_with_its_scale(tmp_path, tiny_tokens):
         ("The café's [MASK]!", None, None),
     ],
 )
-def test_what_its_tokenizer_does_otherwise(tiny_tokens, text, ours, theirs):
+def test_differences_of_its_tokenizer(tiny_tokens, text, ours, theirs):
     """KerasHub's tokenizer differs as `convert` reports, also in tf.data."""
     here = Tokenizer(Vocab(tiny_tokens))([text]).to_list()[0]
     there = keras_hub.models.ElectraTokenizer(

@@ -63,7 +63,7 @@ def test_single_batches(classifier, model):
         classifier.train_on_batch(TEXTS)
 
 
-def test_a_planned_rate_wants_fit(classifier):
+def test_a_planned_learning_rate_needs_fit(classifier):
     classifier.compile()
     with pytest.raises(UserError, match=r'train_on_batch: .*compile\("adam"\)'):
         classifier.train_on_batch(TEXTS, LABELS)
@@ -94,7 +94,7 @@ def test_a_list_of_texts_to_validate_on(model):
     assert all(np.isfinite(found))
 
 
-def test_lora_after_an_optimizer_of_one_s_own(classifier):
+def test_lora_after_your_own_optimizer(classifier):
     """The optimizer is created again for the variables that now train."""
     classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     classifier.enable_lora(2, verbose=False)
@@ -296,7 +296,7 @@ def test_texts_by_name_and_in_a_column(classifier):
         classifier.predict({"sentence": TEXTS}, verbose=0)
 
 
-def test_losses_and_metrics_that_want_labels_one_hot(classifier):
+def test_losses_and_metrics_that_need_one_hot_labels(classifier):
     """One-hot losses and metrics of Keras work, but not with sparse ones."""
     f1 = keras.metrics.F1Score(average="macro")
     metrics = ["accuracy", f1, keras.metrics.AUC(name="auc")]
@@ -324,7 +324,7 @@ def test_losses_and_metrics_that_want_labels_one_hot(classifier):
         ({"validation_data": TEXTS}, r"validation_data: expected \(x, y\)"),
     ],
 )
-def test_arguments_of_fit_that_cannot_be(classifier, arguments, message):
+def test_wrong_arguments_of_fit(classifier, arguments, message):
     with pytest.raises(UserError, match=message):
         classifier.fit(TEXTS, LABELS, verbose=0, **arguments)
 
@@ -339,7 +339,7 @@ def test_arguments_of_fit_that_cannot_be(classifier, arguments, message):
         ({"num_classes": 2, "dtype": "float8"}, "dtype: 'float8' is none of"),
     ],
 )
-def test_arguments_of_from_pretrained_that_cannot_be(model, arguments, message):
+def test_wrong_arguments_of_from_pretrained(model, arguments, message):
     with pytest.raises(UserError, match=message):
         electra_tf.TextClassifier.from_pretrained(model, **arguments)
 

@@ -189,7 +189,7 @@ def test_objectives_and_generators(given, objective, kind, embeddings):
     )  # fmt: skip
 
 
-def test_debug_is_small_and_what_is_said_goes_before():
+def test_debug_is_small_and_given_settings_override_it():
     found = _resolved({"debug": True})
     assert found.model.hidden_size == 144 and found.model.num_layers == 3
     assert found.train.batch_size == 8 and found.train.num_train_steps == 20
@@ -223,7 +223,7 @@ def test_a_directory_of_ours_is_found_by_the_originals_pattern(tmp_path):
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
-def test_what_is_left_of_a_schedule_is_its_tail(power):
+def test_a_continued_schedule_is_the_tail_of_the_whole(power):
     given = {"num_train_steps": 1000, "num_warmup_steps": 100,
              "learning_rate": 1e-3, "lr_decay_power": power}  # fmt: skip
     whole = pretraining.plan("d", "n", given).settings
@@ -470,7 +470,7 @@ def test_the_recorded_metrics(shared_dir, tmp_path, task):
     assert (tested / name).exists()
 
 
-def test_a_start_that_came_to_nothing_is_forgotten(tmp_path):
+def test_a_failed_start_is_forgotten(tmp_path):
     """Only the config.json of a start that failed is removed.
 
     Otherwise it would be taken for the settings of the checkpoint beside it.

@@ -53,7 +53,7 @@ def _still(*settings):
     return ("train.learning_rate=0", "train.weight_decay_rate=0", *settings)
 
 
-def test_a_run_goes_on_as_another(run, data, tmp_path, capfd):
+def test_a_run_starts_from_another(run, data, tmp_path, capfd):
     code = _start(data, tmp_path / "b", f"--init_from={run}", settings=_still())
     printed = capfd.readouterr()
     assert code == 0, printed.err
@@ -68,7 +68,9 @@ def test_a_run_goes_on_as_another(run, data, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
+def test_the_checkpoint_it_started_from_may_be_deleted(
+    run, data, tmp_path, capfd
+):
     shutil.copytree(run, tmp_path / "a")
     words = f"--init_from={tmp_path / 'a'}"
     assert _start(data, tmp_path / "b", words) == 0
@@ -211,7 +213,7 @@ def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_frozen_generator_stays_as_it_is(run, data, tmp_path):
+def test_a_frozen_generator_does_not_change(run, data, tmp_path):
     settings = ("generator.frozen=true", "generator.embeddings=disentangled")
     words = f"--init_from={run}"
     assert _start(data, tmp_path / "b", words, settings=settings) == 0

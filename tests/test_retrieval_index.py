@@ -83,7 +83,7 @@ def test_copies_are_found_once(documents):
     assert not any(f.passage.file == "copy.txt" for f in found)
 
 
-def test_what_has_no_term(made):
+def test_questions_without_terms(made):
     assert made.search("Xylophones?", 3) == []
     assert made.search("", 3) == [] == made.search("[?]", 3)
 

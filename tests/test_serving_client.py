@@ -58,7 +58,7 @@ def test_columns(client):
     ]
 
 
-def test_what_it_tells(client):
+def test_what_the_server_lists(client):
     (model,) = client.models()
     assert (model["name"], model["version"]) == ("toy", "2")
     assert model["description"]["task"] == "tagging"

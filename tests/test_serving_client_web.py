@@ -213,7 +213,7 @@ def test_long_lists_are_split(client, server):
     assert client.predict([]) == client.predict(iter([])) == []
 
 
-def test_the_place_that_is_asked(server):
+def test_the_path_of_requests(server):
     server.requests.clear()
     for options in ({}, {"version": 2}, {"label": "a b"}):
         electra_tf.Client(f"{server.url}/x/", "m/n", **options).predict(["a"])
@@ -250,7 +250,7 @@ def test_other_sockets(tmp_path):
 # --- responses -------------------------------------------------------------
 
 
-def test_it_tries_again_where_that_is_safe():
+def test_requests_are_repeated_where_that_is_safe():
     cut = reply(b"200 OK", b'{"predictions": [1]}')[:-5]
     for first in (b"", BUSY, cut, BUSY.replace(b"503", b"429")):
         client = electra_tf.Client(answers(first, GOOD), "m")
@@ -266,7 +266,7 @@ def test_it_tries_again_where_that_is_safe():
 
 
 @pytest.mark.slow
-def test_retry_after_is_kept_to():
+def test_retry_after_is_obeyed():
     later = BUSY.replace(b"After: 0", b"After: 1")
     client = electra_tf.Client(answers(later, GOOD), "m")
     began = time.monotonic()
@@ -303,7 +303,7 @@ def test_odd_answers_are_reported_once(name):
         client.predict(["a"])
 
 
-def test_what_is_no_web_server():
+def test_a_server_that_does_not_speak_http():
     for raw in (b"SSH-2.0-OpenSSH\r\n", b"220 mail\r\n", b"\x15\x03\x01\x00"):
         client = electra_tf.Client(answers(raw, GOOD), "m")
         with pytest.raises(ServingError, match="as a web server does"):
@@ -320,7 +320,7 @@ def test_what_is_no_web_server():
         electra_tf.Client(url, "m").predict(["a"])
 
 
-def test_the_time_is_that_of_the_whole_answer():
+def test_the_timeout_is_for_the_whole_answer():
     """The timeout ends an answer that arrives too slowly, byte by byte."""
     long = reply(b"200 OK", b'{"predictions": [1]}' + b" " * 999)
     body = long.index(b"\r\n\r\n")
@@ -365,7 +365,7 @@ def test_a_refusal_before_the_end_of_a_large_request():
         electra_tf.Client(url, "m").predict(["x" * 5_000_000])
 
 
-def test_a_server_that_starts_anew():
+def test_a_server_that_restarts():
     with web_servers.lengths() as first:
         client = electra_tf.Client(first.url, "m")
         assert client.predict(["ab"]) == [2]

@@ -32,7 +32,7 @@ def test_batching_parameters(tmp_path, caplog):
     assert found == ModelSettings(wait_seconds=0.0)
 
 
-def test_what_has_no_meaning_is_said(tmp_path, caplog):
+def test_settings_without_a_meaning_are_reported(tmp_path, caplog):
     path = tmp_path / "batching_parameters.txt"
     path.write_text(
         BATCHING + "allowed_batch_sizes: 8 allowed_batch_sizes: 64\n"

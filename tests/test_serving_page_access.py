@@ -91,7 +91,7 @@ def test_axe_finds_nothing_serious(visit, axe, kind):
 
 
 @pytest.mark.slow
-def test_axe_of_what_is_no_answer(visit, axe):
+def test_axe_finds_nothing_serious_in_errors(visit, axe):
     """A page without models, and one with an error, have no violations."""
     page, site = visit()
     page.get_by_text("no model yet").wait_for()
@@ -161,7 +161,7 @@ def test_the_address_is_followed(visit):
     assert title.inner_text() == "What does the text answer?"
 
 
-def test_a_pinned_version_shows_what_it_is_itself(visit):
+def test_a_pinned_version_shows_its_own_form(visit):
     """It shows its own task and language, not those of the newest."""
     page, site = visit()
     page.get_by_text("no model yet").wait_for()

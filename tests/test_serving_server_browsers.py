@@ -146,7 +146,7 @@ def test_targets():
             target_path(wrong)
 
 
-def test_empty_lines_before_a_request_are_passed_over(server):
+def test_empty_lines_before_a_request_are_skipped(server):
     last = request(PREDICT.encode(), SIZED + b"Connection: close\r\n", TEXT)
     found = serving_toy.raw(server, b"\r\n\r\n" + last)
     assert found.startswith(b"HTTP/1.1 200 ")

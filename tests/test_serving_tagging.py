@@ -255,7 +255,7 @@ def test_no_words_have_no_tags(pair):
     assert none["tags"] == none["tokens"] == [] and len(some["tags"]) == 2
 
 
-def test_whatever_comes_is_answered(pair):
+def test_any_bytes_are_answered(pair):
     _, export = pair
     empty = export(text=[])
     assert empty["tags"].shape[0] == 0 == empty["num_tokens"].shape[0]

@@ -187,7 +187,7 @@ def test_label_columns_that_are_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none(tmp_path, value):
+def test_values_that_are_not_numbers(tmp_path, value):
     path = jsonl(tmp_path / "a.jsonl", ["a", "b", value])
     with pytest.raises(
         UserError, match=r"a\.jsonl:3: no label, but (nan|-?inf)"

@@ -50,7 +50,7 @@ def test_the_same_rows_of_every_format(tmp_path, name, content, zipped):
     assert records.columns_of(path) == ["text", "label"]
 
 
-def test_tsv_knows_no_quotes(tmp_path):
+def test_tsv_has_no_quotes(tmp_path):
     path = write(tmp_path / "a.tsv", 'a\tb\n"x\ty"z\u2028\n')
     assert rows(path) == [{"a": '"x', "b": 'y"z\u2028'}]
 
@@ -122,7 +122,7 @@ def test_bad_rows(tmp_path, name, content, line, message, later_rows):
     assert len(found) == later_rows + 1
 
 
-def test_of_a_ragged_row_what_there_is(tmp_path):
+def test_a_ragged_row_keeps_its_cells(tmp_path):
     path = write(tmp_path / "a.tsv", "id\ttext\tx\n7\thello\n")
     (row,) = rows(path, bad_rows=True)
     assert row.record == {"id": "7", "text": "hello"}

@@ -18,7 +18,7 @@ from electra_tf.models.config import ModelConfig
     ("width", "rate", "decay"),
     [(128, 3e-4, 0.8), (256, 3e-4, 0.8), (768, 1e-4, 0.8), (1024, 5e-5, 0.9)],
 )
-def test_rates_follow_the_paper(width, rate, decay):
+def test_learning_rates_follow_the_paper(width, rate, decay):
     found, layers = fit(FinetuneTrainConfig(), width, 320, 3.0)
     assert found.learning_rate == rate
     assert layers == found.layerwise_lr_decay == decay
@@ -31,7 +31,7 @@ def test_rates_follow_the_paper(width, rate, decay):
     assert (found.beta_1, found.beta_2, found.epsilon) == (0.9, 0.999, 1e-6)
 
 
-def test_what_is_given_wins():
+def test_given_values_override_the_papers():
     given = FinetuneTrainConfig(
         learning_rate=1e-5,
         layerwise_lr_decay=1.0,

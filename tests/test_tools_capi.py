@@ -67,7 +67,7 @@ def test_missing_outputs_are_reported():
     ]
 
 
-def test_answers_that_cannot_be_right():
+def test_impossible_outputs_are_reported():
     outputs = {
         "a": np.zeros([2, 3]),
         "b": np.array([np.inf]),

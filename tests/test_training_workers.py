@@ -63,7 +63,7 @@ def test_two_workers_equal_one_process(whole):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_goes_on_where_a_worker_was_killed(killed, whole, tmp_path):
+def test_resumes_after_a_worker_was_killed(killed, whole, tmp_path):
     run = tmp_path / "run"
     with two_workers.Job(_words(run, seconds=0.2), tmp_path / "a") as job:
         job.kill_at(killed, (run / "checkpoints" / "step-00000009").exists)
