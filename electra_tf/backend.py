@@ -58,8 +58,8 @@ def check(running: str | None = None) -> None:
         return
     said = f", as {where} says" if where else ""
     raise UserError(
-        f"Keras' backend is {named}{said}: the networks of electra_tf are "
-        f"TensorFlow's; set {_VARIABLE}={OURS} before Keras is imported"
+        f"Keras' backend is {named}{said}: the networks of electra_tf need "
+        f"TensorFlow; set {_VARIABLE}={OURS} before Keras is imported"
         + (
             f', or "backend": "{OURS}" in {where}'
             if where.endswith(".json")

@@ -237,9 +237,9 @@ def _read_yaml(path: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Reads a file's mapping, and `file:line` of each dotted key."""
     if path.startswith("configs/") and not files.exists(path):
         raise UserError(
-            f"cannot read {path}: no such file; configs/ lies in a clone of "
-            "electra_tf, and pip does not install it: start the command in the "
-            "clone, or give the file's whole path"
+            f"cannot read {path}: no such file; configs/ is in the repository "
+            "of electra_tf, and pip does not install it: run the command in a "
+            "clone, or give the file's full path"
         )
     text = files.read_text(path)
     try:

@@ -90,9 +90,11 @@ def test_the_local_answers(model, rows, local, tmp_path, capfd):
     assert on_beam(model, rows, tmp_path / "o.jsonl") == 3
     check(tmp_path, local)
     captured = capfd.readouterr()
-    assert "4 of 4 shards were predicted now, by 1 process" in captured.err
+    assert (
+        "4 of 4 shards were predicted in this run, by 1 process" in captured.err
+    )
     assert f"2,501 rows: {tmp_path}/o-*-of-*.jsonl" in captured.out
-    assert "4 of them without an answer, the first:" in captured.out
+    assert "4 of them without a prediction, the first:" in captured.out
     assert on_beam(model, rows, tmp_path / "o.jsonl") == 2
     assert "o.manifest.json is there already" in capfd.readouterr().err
 
@@ -103,7 +105,7 @@ def test_unknown_tokens_are_reported(model, tmp_path, capfd):
     assert "of the tokens are [UNK]" in capfd.readouterr().err
 
 
-def test_what_a_worker_finds_wrong_is_reported(model, rows, tmp_path, capfd):
+def test_errors_of_a_worker_are_reported(model, rows, tmp_path, capfd):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jsonl").write_text('{"text": "a cat"}\n')
     (tmp_path / "bad" / "b.jsonl").write_text("")
@@ -118,11 +120,16 @@ def test_two_processes(model, rows, local, tmp_path, capfd):
     assert on_beam(model, rows, tmp_path / "o.jsonl", "--num_workers=2") == 3
     check(tmp_path, local)
     err = capfd.readouterr().err
-    assert "shards were predicted now, by 2 processes; the model was " in err
+    assert (
+        "shards were predicted in this run, by 2 processes; the model was "
+        in err
+    )
 
 
 @pytest.mark.slow
-def test_killed_it_answers_what_is_missing(model, rows, local, tmp_path):
+def test_a_killed_run_resumes_with_the_missing_shards(
+    model, rows, local, tmp_path
+):
     """After SIGKILL, a second process predicts only the missing shards."""
     words = [
         sys.executable, "-m", "electra_tf", "predict", f"--model={model}",
@@ -144,7 +151,7 @@ def test_killed_it_answers_what_is_missing(model, rows, local, tmp_path):
     assert again.returncode == 3
     done = int(again.stderr.partition("resuming: ")[2].partition(" ")[0])
     assert len(kept) <= done < 4
-    assert f"{4 - done} of 4 shards were predicted now" in again.stderr
+    assert f"{4 - done} of 4 shards were predicted in this run" in again.stderr
     check(tmp_path, local)
 
 

@@ -140,7 +140,7 @@ def test_flags_reach_the_training(text, capsys):
     assert train(text, *flags, "--nolower_case", "--min_frequency=1") == 0
     vocab = load_vocab(str(text / "out/vocab.txt"))
     assert "T" in vocab.ids and "catalogue" in vocab.ids
-    assert "500 were asked for" in capsys.readouterr().out
+    assert "500 were requested" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,16 @@ def test_no_vocabulary_is_left_of_mistakes(text, capsys, flags, message):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--input=/no/such"], "--input: no file matches '/no/such'"),
         (["--stop_words=klingon"], "--stop_words: klingon: no such file"),
         (["--word_segmenter=best"], "--word_segmenter=best: unknown"),
-        (["--divide_words"], "--divide_words: by what?"),
+        (["--divide_words"], "--divide_words: needs --word_segmenter=jieba"),
         (["--min_line_length=-1"], "min_line_length"),
         (["--output=a.jsonl"], "--output: a.jsonl: is written as text"),
     ],
 )
-def test_mistakes_of_prepare_text(flags, words, told, capfd):
-    assert app.run(["prepare-text", flags[1], *words]) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_of_prepare_text(flags, arguments, message, capfd):
+    assert app.run(["prepare-text", flags[1], *arguments]) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]

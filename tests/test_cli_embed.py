@@ -55,7 +55,7 @@ def test_npy(tiny_model, source, expected, tmp_path, capfd):
             np.delete(found, 2, 0), expected[pooling], atol=1e-5
         )
     out = capfd.readouterr().out
-    assert "1 of them without an answer" in out and "no column 'text'" in out
+    assert "1 of them without a prediction" in out and "no column 'text'" in out
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -134,7 +134,7 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--output=v.bin"], "expected a name that ends in .npy"),
         (["--max_seq_length=49"], "expected 3 to 48"),
@@ -142,7 +142,7 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
         (["--input=none.jsonl"], "none.jsonl: no such file"),
     ],
 )
-def test_mistakes(tiny_model, source, tmp_path, capfd, more, told):
+def test_mistakes(tiny_model, source, tmp_path, capfd, more, message):
     assert embed(tiny_model, source, tmp_path / "v.npy", *more) == 2
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
     assert not list(tmp_path.iterdir())

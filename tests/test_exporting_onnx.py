@@ -154,12 +154,12 @@ def test_vectors_and_numbers():
     )
 
 
-def test_what_is_not_covered():
+def test_unsupported_networks():
     two = networks.TwoTowerGenerator(CONFIG)
-    with pytest.raises(UserError, match="a TwoTowerGenerator is not covered"):
+    with pytest.raises(UserError, match="a TwoTowerGenerator is not supported"):
         onnx_graph.model(two, ("serving_default",))
     network = varied(task_networks.task_network(CONFIG, SentenceHeadConfig()))
-    with pytest.raises(UserError, match="a SentenceScorer is not covered"):
+    with pytest.raises(UserError, match="a SentenceScorer is not supported"):
         onnx_graph.model(network, ("serving_default",))
     with pytest.raises(UserError, match="there is no 'words' in an ONNX"):
         onnx_graph.model(network, ("words",))
@@ -225,7 +225,7 @@ def test_mistakes(model, tmp_path, monkeypatch):
         export("old")
     with monkeypatch.context() as patch:
         patch.setattr(onnx_files, "TOLERANCE", 0.0)
-        with pytest.raises(UserError, match="otherwise than the model"):
+        with pytest.raises(UserError, match="differs from the model's"):
             export()
     with monkeypatch.context() as patch:
         patch.setitem(__import__("sys").modules, "onnxruntime", None)

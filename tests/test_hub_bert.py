@@ -133,7 +133,7 @@ def test_the_bias_that_is_added(tmp_path, both):
     assert left == both
 
 
-def test_how_many_heads_where_it_is_not_said(tmp_path):
+def test_number_of_heads_where_the_config_lacks_it(tmp_path):
     weights = bert.arrays()
     bert.save(tmp_path, weights, "BertModel", num_attention_heads=None)
     with pytest.raises(UserError, match="num_heads"):  # hidden size 8
@@ -157,19 +157,19 @@ def test_how_many_heads_where_it_is_not_said(tmp_path):
         ("BertForQuestionAnswering", ("answers",)),
     ],
 )
-@pytest.mark.parametrize("named", [True, False])
-def test_fine_tuned_heads(tmp_path, cls, heads, named):
+@pytest.mark.parametrize("with_class", [True, False])
+def test_fine_tuned_heads(tmp_path, cls, heads, with_class):
     weights = bert.arrays(*heads)
     if "Sequence" not in cls:
         weights = {n: a for n, a in weights.items() if "pooler" not in n}
     config = {"id2label": {"0": "x", "1": "y", "2": "z"}}
-    if not named:
+    if not with_class:
         config["architectures"] = None
     bert.save(tmp_path, weights, cls, **config)
     network = pretrained.load_task_network(str(tmp_path))
     report = network.load_report
     assert not report.new and not report.leftover
-    assert (f"class {cls}, from its variables" in report.assumed) != named
+    assert (f"class {cls}, from its variables" in report.assumed) != with_class
     output = network(ROWS)
     if "Question" in cls:
         spans = output.spans
@@ -219,7 +219,7 @@ def test_the_file_names_of_2018(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"model_type": "roberta"}, "'roberta'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding"),
@@ -227,9 +227,11 @@ def test_the_file_names_of_2018(tmp_path):
         ({"hidden_act": "relu"}, "hidden_act"),
     ],
 )  # fmt: skip
-def test_what_computes_something_else_is_refused(tmp_path, config, said):
+def test_networks_that_compute_something_else_are_refused(
+    tmp_path, config, message
+):
     bert.save(tmp_path, bert.arrays(), "BertModel", **config)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         huggingface.read(str(tmp_path))
 
 
@@ -268,7 +270,7 @@ def test_tf1(tmp_path):
     _close(generator(ROWS).logits[REAL], bert.masked_lm(weights)[REAL])
 
 
-def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
+def test_a_masked_lm_becomes_a_directory_and_is_converted_back(tmp_path):
     weights = bert.arrays("masked_lm")
     bert.save(tmp_path / "a", weights, "BertForMaskedLM")
     convert(str(tmp_path / "a"), "electra_tf", str(tmp_path / "b"))
@@ -297,7 +299,7 @@ def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
         ("BertForMaskedLM", ("masked_lm",), "tied"),
     ],
 )
-def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
+def test_pre_training_continues_from_it(tmp_path, cls, heads, kind):
     weights = bert.arrays(*heads)
     bert.save(tmp_path, weights, cls)
     settings = PretrainSettings(

@@ -169,12 +169,12 @@ def test_tasks_on_texts(name, tmp_path, tiny_vocab_file):
             assert a.get(key) == pytest.approx(b.get(key), abs=1e-4)
 
 
-def test_what_it_cannot_do_is_reported(colours):
+def test_unsupported_networks_are_reported(colours):
     with pytest.raises(UserError, match="int8: is LiteRT's"):
         electra_tf.load(colours, engine="tensorflow", int8=True)
     config = ModelConfig(vocab_size=150, **serving_models.SHAPE)
     towers = networks.TwoTowerGenerator(config)
-    with pytest.raises(UserError, match="a TwoTowerGenerator is not covered"):
+    with pytest.raises(UserError, match="a TwoTowerGenerator is not supported"):
         lite_encoder.convert_encoder(towers)
     with pytest.raises(UserError, match="LiteRT cannot run"):
         litert.LiteNetwork(b"nothing of the kind", 40)
@@ -317,7 +317,7 @@ def test_a_file_has_what_its_reader_needs(colours, tmp_path):
         ({"output": str(tmp_path / "x")}, "ends in .tflite"),
         ({"signatures": "explain"}, "no 'explain' in a .tflite file"),
         ({"optimize": True}, "--optimize: is not for --format=tflite"),
-        ({"data": "dev.tsv"}, "--data: is of --int8"),
+        ({"data": "dev.tsv"}, "--data: is for --int8"),
     ):
         arguments = {"output": str(tmp_path / "y.tflite"), **wrong}
         with pytest.raises(UserError, match=message):
@@ -370,7 +370,7 @@ def test_served_as_tensorflow_does(tmp_path, tiny_vocab_file):
 
 
 @pytest.mark.slow
-def test_engines_that_cannot_be_had(colours, tmp_path, monkeypatch):
+def test_unavailable_engines(colours, tmp_path, monkeypatch):
     plain = electra_tf.export(colours, str(tmp_path / "plain"))
     with pytest.raises(UserError, match="export it with --litert"):
         loaded_model.load("plain", 1, plain.path, "litert")

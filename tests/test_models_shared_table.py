@@ -39,18 +39,18 @@ def _loss(table, ids, with_outputs):
     return loss
 
 
-@pytest.mark.parametrize("how", ["eager", "graph", "compiled"])
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
 @pytest.mark.parametrize("with_outputs", [True, False])
-def test_the_same_gradient(how, with_outputs):
+def test_the_same_gradient(mode, with_outputs):
     table, ids = _table(), tf.constant([1, 2, 3, 3, 7])
 
     def run(read_once):
         def gradient(ids):
             return _gradient(table, ids, read_once, with_outputs)
 
-        if how != "eager":
+        if mode != "eager":
             gradient = tf.function(
-                gradient, jit_compile=how == "compiled", autograph=False
+                gradient, jit_compile=mode == "compiled", autograph=False
             )
         return gradient(ids)
 

@@ -161,7 +161,7 @@ def test_files_and_manifest(tmp_path, ending):
         assert {tuple(row) for row in rows} == {("text", "size", "error")}
 
 
-def test_what_is_there_is_not_made_again(tmp_path):
+def test_finished_shards_are_not_computed_again(tmp_path):
     whole, _ = done_alone(a_job(tmp_path, "whole.jsonl"))
     job = a_job(tmp_path)
     found = all_groups(job)
@@ -181,7 +181,7 @@ def test_what_is_there_is_not_made_again(tmp_path):
     sharded.check_output(job, overwrite=True)
 
 
-def test_files_of_a_replaced_output_go(tmp_path):
+def test_files_of_a_replaced_output_are_removed(tmp_path):
     done_alone(a_job(tmp_path))
     (tmp_path / "out-other.jsonl").write_text("ours")
     done_alone(a_job(tmp_path, texts=((0, 6),)))
@@ -202,7 +202,7 @@ def test_a_runner_that_loses_rows_is_reported(tmp_path, wrong):
         heads = [h for h in heads if h["shard"] != [1, 0]]
     elif wrong == "twice":
         heads += heads[:1]
-    with pytest.raises(UserError, match="the runner lost or doubled rows: 14"):
+    with pytest.raises(UserError, match="the runner lost or repeated rows: 14"):
         sharded.plan(heads, job)
 
 

@@ -127,7 +127,7 @@ def test_test_step_repeats_and_changes_nothing():
         np.testing.assert_array_equal(a, b)
 
 
-def test_metrics_are_what_they_say():
+def test_metrics_are_what_their_names_say():
     """Metrics equal NumPy's over two batches of unequal sizes."""
     model = tiny.model()
     batches = list(tiny.dataset(2))
@@ -180,7 +180,7 @@ def test_batches_without_example_ids_and_the_default_optimizer():
 
 
 @pytest.mark.usefixtures("plain_kernels")
-def test_rows_of_padding_weigh_nothing():
+def test_rows_of_padding_have_weight_0():
     model = tiny.model(dropout=0.0)
     batch = next(iter(tiny.dataset()))
     padded = {k: tf.pad(v, [[0, 2]] + [[0, 0]] * (v.shape.rank - 1))

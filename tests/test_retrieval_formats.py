@@ -82,7 +82,7 @@ def test_other_encodings_of_texts_are_guessed_and_reported(coding, text):
     assert found.notes[0].startswith("is read as ")
 
 
-def test_markdown_headings_stand_over_passages(tmp_path):
+def test_passages_have_their_markdown_headings(tmp_path):
     text = (
         f"# Book\n\n## One\n\n{LONG}.\n\n{LONG * 2}.\n\n```\n# no\n```\n\n"
         f"{LONG * 2}\n\n## Two ##\n\n{LONG * 2}\n"

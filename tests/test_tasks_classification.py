@@ -65,7 +65,7 @@ def test_state_and_options_make_the_task_again(tmp_path):
     )
 
 
-def test_labels_that_are_in_no_drawn_example(tmp_path):
+def test_labels_that_are_in_no_sampled_example(tmp_path):
     path = table(tmp_path / "a.tsv", ROWS)
     task = Classification("classification", None, path)
     task.read("train")
@@ -187,7 +187,7 @@ def test_two_classes_have_f1(tmp_path):
         assert scores["f1"] == pytest.approx(f1)
         assert scores["accuracy_f1"] == pytest.approx(50.0)
         assert task.metric == "f1"
-    with pytest.raises(UserError, match="f1 is of two classes, and there are"):
+    with pytest.raises(UserError, match="f1 is for two classes, and there are"):
         fitted(table(tmp_path / "b.tsv", ROWS), metric="f1")
     with pytest.raises(UserError, match="positive_label: 'x' is no label"):
         fitted(path, positive_label="x")
@@ -286,7 +286,7 @@ def test_wrong_answers(tmp_path, cls, rows, options, message):
     assert message in str(error.value)
 
 
-def test_a_label_that_training_data_have_not(tmp_path):
+def test_a_label_that_is_not_in_the_training_data(tmp_path):
     table(tmp_path / "train.tsv", ROWS)
     table(tmp_path / "dev.tsv", [("cat", "a"), ("dog", "bb")])
     task = Classification("classification", None, str(tmp_path))

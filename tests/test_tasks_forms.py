@@ -241,7 +241,9 @@ def test_tags_of_saved_sets(saved):
 def test_what_is_reported_of_files(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("only words\nand more, of them\n")
-    with pytest.raises(UserError, match=r"what format is it.*options\.format"):
+    with pytest.raises(
+        UserError, match=r"format is not recognised.*options\.format"
+    ):
         formats.detect(str(path))
     with pytest.raises(UserError, match="is a directory"):
         formats.detect(str(tmp_path))

@@ -74,7 +74,7 @@ def test_official_files(tmp_path, name, parent):
     assert task.read("dev") is None
 
 
-def test_rows_that_are_cut_off_are_left_out(tmp_path, caplog):
+def test_truncated_rows_are_left_out(tmp_path, caplog):
     folder = made.write(tmp_path, "qqp", SIZES)
     lines = made.lines("qqp", "train", 5)
     lines[2] = lines[2].rsplit("\t", 1)[0]  # no label
@@ -85,7 +85,7 @@ def test_rows_that_are_cut_off_are_left_out(tmp_path, caplog):
         found = Glue("glue/qqp", None, str(tmp_path)).read("train")
     # The indices are those of TensorFlow Datasets.
     assert [example.index for example in found] == [0, 2]
-    assert "left out 3 rows that are cut off (lines 3, 5, 6)" in caplog.text
+    assert "left out 3 truncated rows (lines 3, 5, 6)" in caplog.text
 
 
 def test_a_missing_test_file(tmp_path):

@@ -257,7 +257,7 @@ def test_a_joint_head_gets_its_own_starts():
         ((Member("ranking", {"max_seq_length": "x"}),), "a whole number"),
         ((Member("ranking"), Member("ranking")), "two are called 'ranking'"),
         ((Member("ranking", label="a/b"),), "the label 'a/b'"),
-        ((Member("multitask"),), "cannot be one of them"),
+        ((Member("multitask"),), "cannot be one of its own tasks"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(members, message):

@@ -134,7 +134,7 @@ def test_a_folder_of_texts_for_each_class(tmp_path, prefix, name, caplog):
     assert [(e.text, e.answer) for e in found] == [
         ("bad", "neg"), ("café", "pos"),
     ]  # fmt: skip
-    assert "unsup: passed over" in caplog.text
+    assert "unsup: skipped" in caplog.text
     assert "1 files are not UTF-8" in caplog.text
 
 
@@ -152,7 +152,7 @@ def test_folders_of_splits_are_no_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("train.txt", "1 3:0.5 7:1\n-1 2:1 3:0.1\n", "numbers for each row"),
         ("train.txt", "(3 (2 It) (4 good))\n(1 (2 x) (2 y))\n", "trees in"),
@@ -175,11 +175,11 @@ def test_folders_of_splits_are_no_classes(tmp_path):
          r"holds several splits \(train, test\)"),
     ],
 )  # fmt: skip
-def test_what_is_refused_by_name(tmp_path, name, content, told):
+def test_what_is_refused_by_name(tmp_path, name, content, message):
     files = {name: content}
     if "/" in name:
         files["dog/1.txt"] = "a text"
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "classification", files)
 
 
@@ -479,7 +479,7 @@ def test_shards_of_questions_without_ids(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (lines({"document_text": "x", "question_text": "q"}), "Natural Quest"),
         (json.dumps({"Data": [{"Question": "q"}]}), "TriviaQA"),
@@ -490,8 +490,8 @@ def test_shards_of_questions_without_ids(tmp_path):
         (lines(KNOWN | {"answers": ["Rhine"]}), "without answer_start"),
     ],
 )
-def test_questions_of_other_forms(tmp_path, content, told):
-    with pytest.raises(UserError, match=told):
+def test_questions_of_other_forms(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "squad", {"train.json": content})
 
 
@@ -556,7 +556,7 @@ def test_pairs(tmp_path, task, files, options):
 
 
 @pytest.mark.parametrize(
-    ("files", "options", "told"),
+    ("files", "options", "message"),
     [
         ({"train.jsonl": lines(GO)}, {}, r"give options\.source_language"),
         ({"train.en": "a\n", "train.de": "b\n"}, {}, r"source_language"),
@@ -566,8 +566,8 @@ def test_pairs(tmp_path, task, files, options):
          {"train_file": "train.tmx"}, "XML or HTML"),
     ],
 )  # fmt: skip
-def test_pairs_that_are_refused(tmp_path, files, options, told):
-    with pytest.raises(UserError, match=told):
+def test_pairs_that_are_refused(tmp_path, files, options, message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "translation", files, **options)
 
 

@@ -78,7 +78,7 @@ def test_mrqa_is_read(tmp_path, tokenizer):
     assert task.scores(held_out, predictions)["exact_match"] == 100
 
 
-def test_plain_mrqa_has_files_of_ones_own(tmp_path):
+def test_plain_mrqa_has_files_of_other_names(tmp_path):
     mrqa(tmp_path / "train.jsonl.gz", line("a"))
     task = make("mrqa", str(tmp_path))
     assert len(task.read("train")) == 1 and task.read("validation") is None
@@ -89,10 +89,10 @@ def test_plain_mrqa_has_files_of_ones_own(tmp_path):
     [
         ('{"context": "a"}', r"x\.jsonl\.gz:3.*form of MRQA \(no 'qas'\)"),
         ("{", r"x\.jsonl\.gz:3: not JSON"),
-        (line("b", context=3), r":3.*context is no text but 3"),
+        (line("b", context=3), r":3.*context is not a text but 3"),
         (line(""), ":3.*no 'qid'"),
         (line("b", detected_answers=[{"text": "a", "char_spans": []}]), ":3"),
-        (line("a"), r":3: question id 'a' comes twice, before at .*:2"),
+        (line("a"), r":3: question id 'a' comes twice, first at .*:2"),
     ],
 )
 def test_damaged_mrqa_is_reported_with_its_line(bad, message, tmp_path):
@@ -258,17 +258,17 @@ def test_true_answers_are_checked(tmp_path, tiny_vocab_file, capsys):
     assert check_answers.main(argv) == 0
     out = capsys.readouterr().out
     assert "questions with an answer: 3\n" in out
-    assert "comes back:     2 (66" in out
+    assert "an answer is recovered:   2 (66" in out
     assert "different true answers:   4\n" in out
     assert "b: 'h' -> 'the': it begins and ends inside a WordPiece" in out
-    assert "Questions of which none comes back: 1\n  c\n" in out
+    assert "Questions with no recovered answer: 1\n  c\n" in out
     # An answer that is too long to be predicted is an error.
     assert check_answers.main([*argv, "--max_answer_length=1"]) == 1
     assert "a: 'she ran' -> '': no window" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_the_answers_of_squad_come_back(shared_dir):
+def test_the_answers_of_squad_are_recovered(shared_dir):
     """All answers come back but those that begin or end inside a WordPiece."""
     path = shared_dir / "data" / "squad" / "dev-v1.1.json"
     vocab = shared_dir / "data" / "vocab" / "bert_uncased_en.txt"

@@ -103,7 +103,7 @@ def test_judgements_may_be_left_out(tmp_path):
         ("x.tsv", ROWS + "q1\tthe cat\tp1\tx\t1\n",
          r":6: the query 'q1' has the passage 'p1' already"),
         ("x.tsv", ROWS + "q1\tthe dog\tp9\tx\t1\n",
-         r":6: the query id 'q1' is another query's"),
+         r":6: the query id 'q1' belongs to another query"),
         ("x.jsonl", '{"query": "q", "positives": 3}', r":1: positives: exp"),
         ("x.jsonl", '{"query": "q", "negatives": [""]}', r":1: negatives: exp"),
         ("x.jsonl", '{"negatives": ["a"]}', r":1: no column 'query'"),
@@ -148,7 +148,7 @@ def test_queries_are_held_out_whole(tmp_path):
     assert not {p.query for p in train} & {p.query for p in held_out}
 
 
-def test_queries_are_drawn_whole():
+def test_queries_are_sampled_whole():
     pairs = [Pair(f"q{i // 4}", f"p{i}", i % 4 == 0) for i in range(400)]
     drawn = ranking().draw(pairs, 42, seed=3)
     assert len(drawn) == 44 and drawn == ranking().draw(pairs, 42, seed=3)
@@ -277,7 +277,7 @@ def test_training_batches_are_groups(tokenizer, loss):
         assert tokens[end - len(there) : end].tolist() == there.tolist()
 
 
-def test_pointwise_rows_stand_alone(tokenizer):
+def test_pointwise_rows_are_independent(tokenizer):
     pairs = judged("a", 1, 0, 0)
     task = ranking(loss="pointwise", num_negatives=2)
     features = task.features(tokenizer, pairs, training=True)

@@ -277,7 +277,7 @@ def test_made_of_tokens_and_of_tokenizers(tiny_vocab_file, tiny_tokens):
     assert layer.vocab.tokens == tiny_tokens
 
 
-def test_what_is_no_text_is_reported(layer, graph):
+def test_inputs_that_are_not_text_are_reported(layer, graph):
     with pytest.raises(
         UserError, match="expected strings, got <dtype: 'int32'"
     ):
@@ -299,7 +299,7 @@ def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], [None, "a"], np.array([1.5])])
-def test_what_cannot_be_a_text_is_reported(layer, graph, wrong):
+def test_values_that_are_not_text_are_reported(layer, graph, wrong):
     for tokenizer in (layer, graph):
         with pytest.raises(UserError, match="the tokenizer takes texts"):
             tokenizer(wrong)
@@ -308,5 +308,5 @@ def test_what_cannot_be_a_text_is_reported(layer, graph, wrong):
 def test_symbolic_numbers_and_uneven_pairs_are_reported(layer):
     with pytest.raises(UserError, match="expected strings, got int32"):
         layer(keras.Input((), dtype="int32"))
-    with pytest.raises(UserError, match="pair: 1 texts beside 2"):
+    with pytest.raises(UserError, match="pair: 1 second texts for 2 first"):
         layer(["the", "cat"], ["sat"])

@@ -105,14 +105,14 @@ def test_answers_are_compared():
     assert list(found.values()) == [pytest.approx(1e-6), 0.0]
     nothing = np.full([2, 2], np.nan)
     for other in (wanted[::-1], nothing):
-        with pytest.raises(workers.SideError, match="b answers otherwise"):
+        with pytest.raises(workers.SideError, match="outputs of b differ"):
             inference.differences({"a": wanted, "b": other}, exact)
     # With fewer bits outputs may differ; the difference is reported.
     fewer = {"a": "float32", "b": "int8"}
     other = np.array([[0.75, 0.25], [0.5, 0.5]])
     found = inference.differences({"a": wanted, "b": other}, fewer)
     assert list(found.values()) == [0.5, 0.5]
-    with pytest.raises(workers.SideError, match="b answers otherwise"):
+    with pytest.raises(workers.SideError, match="outputs of b differ"):
         inference.differences({"a": wanted, "b": nothing}, fewer)
 
 
@@ -127,7 +127,7 @@ def test_peers_have_all_their_precisions():
     assert inference.PEERS["OpenVINO, bf16"]["precision"] == "bf16"
 
 
-def test_latencies_are_drawn(tmp_path):
+def test_latencies_are_plotted(tmp_path):
     path = tmp_path / "latency.png"
     latencies.plot(
         str(path), {1: [3.0, 4.0], 16: [9.0, 30.0]}, {1: 250.0, 16: 900.0}, 1e3

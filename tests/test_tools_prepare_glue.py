@@ -59,7 +59,7 @@ def test_the_same_through_tfds(tmp_path, official, capsys, name):
     made.write(official, name, SIZES)
     assert tool.main([f"--input={official}", f"--data_dir={tmp_path}"]) == 0
     out = capsys.readouterr().out
-    assert f"glue/{name}: laid into {tmp_path}/downloads/glue" in out
+    assert f"glue/{name}: copied to {tmp_path}/downloads/glue" in out
     assert f"train 5 (official: {SETS[name].rows['train']:,})" in out
     assert same(name, official, tmp_path, numbered=name != "mrpc") == SIZES
 
@@ -78,7 +78,7 @@ def test_without_a_test_file(tmp_path, official, capsys):
     args = [f"--input={official}", f"--data_dir={tmp_path}", "--build"]
     assert tool.main(args) == 0
     out = capsys.readouterr().out
-    assert out.count("test none (official: 1,821; stands empty)") == 2
+    assert out.count("test none (official: 1,821; is left empty)") == 2
     assert same("sst2", official, tmp_path) == {"train": 5, "validation": 3}
 
 
@@ -98,7 +98,7 @@ def test_again_and_with_other_files(tmp_path, official, capsys):
     assert same("rte", official, tmp_path) == SIZES | {"train": 7}
 
 
-def test_what_is_built_stays(tmp_path, official, capsys):
+def test_built_data_sets_are_kept(tmp_path, official, capsys):
     made.write(official, "rte", SIZES)
     args = [f"--input={official}", f"--data_dir={tmp_path}"]
     assert tool.main(args) == 0
@@ -110,7 +110,7 @@ def test_what_is_built_stays(tmp_path, official, capsys):
     assert "is built already, and stays as it is" in capsys.readouterr().out
 
 
-def test_nothing_to_lay_out(tmp_path, official, capsys):
+def test_nothing_to_copy(tmp_path, official, capsys):
     args = [f"--input={official}", f"--data_dir={tmp_path}"]
     assert tool.main(args) == 2
     assert "found no official GLUE files" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def study():
     return study
 
 
-def test_what_a_book_says():
+def test_a_book_is_cleaned():
     assert list(books.paragraphs(BOOK)) == [
         '"It\'s late," said she. "Go on--or stay." He went.',
         "Mr. Hyde stayed. So did I.",
@@ -69,7 +69,7 @@ def test_the_shape_that_ships():
     assert found.training_flops < 2e16
 
 
-def test_every_method_can_be(study):
+def test_every_method_has_valid_settings(study):
     base = str(STUDY / "base.yaml")
     for method, changes in (study.METHODS | study.PRECISIONS).items():
         settings = study._resolved(base, changes, 10)

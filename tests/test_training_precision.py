@@ -63,13 +63,17 @@ def test_instructions_that_may_not_be_used(processor, monkeypatch, name, value):
 
 
 @pytest.mark.parametrize("value", ["AVX2", "avx2_vnni_2", "AVX", "SSE41"])
-def test_what_would_end_the_process_is_refused(processor, monkeypatch, value):
+def test_a_precision_that_would_end_the_process_is_refused(
+    processor, monkeypatch, value
+):
     """TensorFlow 2.21 aborts there: oneDNN has no such product."""
     processor("avx512f avx512_bf16")
     assert precision.resolved("bfloat16_products") == "bfloat16_products"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", value)
-    with pytest.raises(UserError, match=f"ONEDNN_MAX_CPU_ISA={value.upper()}"):
-        precision.resolved("bfloat16_products")
+    for name in ("bfloat16_products", "mixed_bfloat16"):
+        with pytest.raises(UserError, match=f"_ISA={value.upper()}"):
+            precision.resolved(name)
+    assert precision.resolved("mixed_float16") == "mixed_float16"
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert processors.bfloat16_problem() is None
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
@@ -84,7 +88,7 @@ def test_limits_that_leave_them(processor, monkeypatch):
         assert precision.resolved("auto") == "bfloat16_products"
 
 
-def test_a_run_goes_on_as_it_began(processor, tmp_path):
+def test_a_resumed_run_keeps_its_precision(processor, tmp_path):
     processor("avx512_bf16")
     run = tmp_path / "run"
     run.mkdir()

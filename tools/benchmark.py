@@ -66,69 +66,105 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     flags.add_argument("what", choices=[*MEASURES, "all", "render"])
-    flags.add_argument("--rounds", type=int, help="of A B; 5, or set by all")
-    flags.add_argument("--json", help="write everything to this file")
-    flags.add_argument("--peer_python", help="interpreter with torch")
+    flags.add_argument(
+        "--rounds",
+        type=int,
+        help="rounds, each of which runs every side once; default: 5, or as "
+        "each measure of all needs",
+    )
+    flags.add_argument("--json", help="JSON file for the results")
+    flags.add_argument(
+        "--peer_python",
+        help="Python with torch and transformers, to measure them too",
+    )
     inputs.add_flags(flags)
     flags.add_argument("--data", help="folder of SST-2's train.tsv and dev.tsv")
     flags.add_argument(
-        "--size", default="small", help="of the model; several: tiny,small"
+        "--size",
+        default="small",
+        help="size of the model, or several, as tiny,small",
     )
-    flags.add_argument("--batch_size", type=int, help="32, or 1024 lines")
+    flags.add_argument(
+        "--batch_size",
+        type=int,
+        help="examples in a batch; default: 32, of tokenize 1024 lines",
+    )
     flags.add_argument("--seq_length", type=int, default=128)
     flags.add_argument("--max_seq_length", type=int, default=128)
     flags.add_argument("--vocab_size", type=int, default=30522)
     flags.add_argument("--questions", type=int, default=3000)
-    flags.add_argument("--sentences", type=int, help="of dev.tsv; all")
-    flags.add_argument("--cores", type=int, help="of inference; all")
+    flags.add_argument(
+        "--sentences",
+        type=int,
+        help="number of sentences of dev.tsv; default: all",
+    )
+    flags.add_argument(
+        "--cores",
+        type=int,
+        help="number of cores for inference; default: all",
+    )
     flags.add_argument("--no_http", action="store_true")
     flags.add_argument(
         "--no_spinning",
         action="store_true",
-        help="threads of inference peers sleep while they wait: for a machine "
-        "that others use too",
+        help="let the threads of inference peers sleep while they wait, if "
+        "other programs use the machine too",
     )
     flags.add_argument(
         "--peers",
         choices=("all", "few"),
         default="all",
-        help="of pretrain, inference: every peer, or the plainest and quickest",
+        help=(
+            "peers of pretrain and inference: all, or only the plainest and "
+            "the quickest"
+        ),
     )
-    flags.add_argument("--plot", help="PNG of latency by HTTP")
-    flags.add_argument("--steps", type=int, help="a round; depends on size")
+    flags.add_argument(
+        "--plot", help="PNG file for the plot of latency by HTTP"
+    )
+    flags.add_argument(
+        "--steps", type=int, help="steps in a round; default: by size"
+    )
     flags.add_argument("--batches", type=int, default=1000, help="of input")
-    flags.add_argument("--gigabytes", type=float, help="of build-memory; 1")
+    flags.add_argument(
+        "--gigabytes",
+        type=float,
+        help="gigabytes of text for build-memory; default: 1",
+    )
     flags.add_argument("--workers", type=int, default=2, help="of build-memory")
     flags.add_argument("--scratch", help="folder for the build of build-memory")
     flags.add_argument("--jit_compile", action="store_true")
     flags.add_argument(
         "--precision",
         default="float32,bfloat16_products",
-        help="of pretrain: values of train.precision to measure electra_tf in",
+        help="values of train.precision to measure electra_tf in, for pretrain",
     )
     flags.add_argument(
         "--recompute",
         action="store_true",
-        help="of pretrain: set train.recompute, for less memory",
+        help="set train.recompute for pretrain, which needs less memory",
     )
     flags.add_argument(
         "--env",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="set in the environment of the sides that run models",
+        help="environment variable for the sides that run models",
     )
-    flags.add_argument("--output", help="folder of all, render")
+    flags.add_argument(
+        "--output", help="folder for the results of all, which render reads"
+    )
     flags.add_argument(
         "--only",
-        help="of all: repeat these measures (pretrain,input); the others stay "
-        "as they are in --output",
+        help="measures for all to repeat, as pretrain,input; the results of "
+        "others in --output are kept",
     )
     flags.add_argument(
-        "--quick", action="store_true", help="of all: tiny sizes, as a test"
+        "--quick", action="store_true", help="use tiny sizes in all, as a test"
     )
     flags.add_argument(
-        "--docs", help="of all, render: a document with marked sections"
+        "--docs",
+        help="document in which all and render replace the marked sections",
     )
     return flags
 

@@ -34,7 +34,7 @@ class Found:
       questions: how many have an answer.
       exact: how many of them get a true answer back, with a score of 1.
       answers: different true answers (text and place).
-      back: how many of these are recovered.
+      recovered: how many of these are recovered.
       lost: "id: 'answer' -> 'recovered text': reason" of the others.
       whole: ids of the questions of which no answer is recovered.
     """
@@ -42,7 +42,7 @@ class Found:
     questions: int
     exact: int
     answers: int
-    back: int
+    recovered: int
     lost: list[str]
     whole: list[str]
 
@@ -134,7 +134,7 @@ def reason_of(windows: qa_features.Windows, i: int, example: QAExample) -> str:
     ]
     if inside:
         return f"it {' and '.join(inside)} inside a WordPiece"
-    return "no window where it may start holds it"
+    return "no window in which it may start contains it"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -148,13 +148,13 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    flags.add_argument("--input", required=True, help="in SQuAD's format")
+    flags.add_argument("--input", required=True, help="file in SQuAD's format")
     flags.add_argument("--vocab", required=True, help="vocab.txt")
     flags.add_argument("--max_seq_length", type=int, default=512)
     flags.add_argument("--doc_stride", type=int, default=128)
     flags.add_argument(
         "--max_answer_length", type=int, default=ANY_LENGTH,
-        help="the longest answer, in WordPieces; default: any",
+        help="maximum length of an answer, in WordPieces; default: no limit",
     )  # fmt: skip
     args = flags.parse_args(argv)
     found = there_and_back(
@@ -165,17 +165,17 @@ def main(argv: list[str] | None = None) -> int:
     )
     print(f"questions with an answer: {found.questions}")
     print(
-        f"an answer comes back:     {found.exact} "
+        f"an answer is recovered:   {found.exact} "
         f"({100 * found.exact / max(1, found.questions):.3f} %)"
     )
     print(f"different true answers:   {found.answers}")
     print(
-        f"come back:                {found.back} "
-        f"({100 * found.back / max(1, found.answers):.3f} %)"
+        f"recovered:                {found.recovered} "
+        f"({100 * found.recovered / max(1, found.answers):.3f} %)"
     )
     for title, lines in (
-        ("Questions of which none comes back", found.whole),
-        ("Answers that do not come back", found.lost),
+        ("Questions with no recovered answer", found.whole),
+        ("Answers that are not recovered", found.lost),
     ):
         print(f"\n{title}: {len(lines)}")
         for line in lines:

@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     flags.add_argument("export", metavar="DIR", help="the export")
-    flags.add_argument("--model", help="the run or model that it was made of")
+    flags.add_argument("--model", help="the run or model that was exported")
     flags.add_argument(
         "--texts",
         help="a text a line, or JSON Lines (.jsonl) with the inputs' names; "
@@ -150,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     flags.add_argument(
         "--tolerance", type=float, default=1e-5,
-        help="between numbers; relative for those above 1",
+        help="largest difference of numbers, relative for those above 1",
     )  # fmt: skip
     flags.add_argument(
         "--longest", type=int, default=100_000,
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     flags.add_argument(
         "--no-plain", dest="plain", action="store_false",
-        help="leave out the Python that has only TensorFlow",
+        help="skip the run in a Python with only TensorFlow",
     )  # fmt: skip
     args = flags.parse_args(argv)
     try:

@@ -122,7 +122,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--input", required=True, help="in SQuAD's format")
+    parser.add_argument("--input", required=True, help="file in SQuAD's format")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--articles", type=int, default=20)
     parser.add_argument("--questions", type=int, default=200)

@@ -49,13 +49,15 @@ def parser() -> argparse.ArgumentParser:
     plan.add_flags(flags)
     flags.add_argument(
         "--results", default=str(RESULTS),
-        help="of --plan: results.json of tools/benchmark.py all (%(default)s)",
+        help="results.json of tools/benchmark.py all, for --plan (%(default)s)",
     )  # fmt: skip
     flags.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="overrides a setting, as in pretrain",
     )  # fmt: skip
-    flags.add_argument("--max_seq_length", type=int, help="tokens a sequence")
+    flags.add_argument(
+        "--max_seq_length", type=int, help="tokens in a sequence"
+    )
     return flags
 
 

@@ -167,7 +167,7 @@ def lay(
         _forget(builder, os.path.basename(places[url]))
     if not changed:
         return "there already"
-    where = f"laid into {os.path.dirname(places[url])}"
+    where = f"copied to {os.path.dirname(places[url])}"
     built = os.fspath(builder.data_path)
     if files.exists(built):
         if not overwrite:
@@ -252,7 +252,9 @@ def _compared(glue_set: GlueSet, counts: Mapping[str, int]) -> str:
     words = []
     for split, official in glue_set.rows.items():
         if split not in counts:
-            words.append(f"{split} none (official: {official:,}; stands empty)")
+            words.append(
+                f"{split} none (official: {official:,}; is left empty)"
+            )
         elif counts[split] == official:
             words.append(f"{split} {official:,}")
         else:
@@ -269,11 +271,11 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument(
         "--input", required=True,
-        help="folder of the official folders, or one of these",
+        help="folder with the official folders, or one of these",
     )  # fmt: skip
     flags.add_argument(
         "--data_dir",
-        help="of TensorFlow Datasets; its own default if not given",
+        help="data folder of TensorFlow Datasets; its own default if not given",
     )
     flags.add_argument(
         "--tasks", help="sets to write, such as rte,cola; default: all found"

@@ -54,7 +54,7 @@ def run(
     """
     before = sharded.done(job)
     if before:
-        note(f"resuming: {len(before):,} shards are there, in {job.partial}")
+        note(f"resuming: {len(before):,} shards are finished, in {job.partial}")
     with _Watch(job, len(before), note):
         beam_runs.run(
             lambda pipeline: _compose(pipeline, job, before),
@@ -67,7 +67,10 @@ def run(
     plan = [(int(number), int(index)) for number, index in summary["plan"]]
     workers = [held.Cost(*cost) for cost in summary["workers"]]
     now = len(plan) - len(before)
-    note(f"{now:,} of {len(plan):,} shards were predicted now{_costs(workers)}")
+    note(
+        f"{now:,} of {len(plan):,} shards were predicted in this "
+        f"run{_costs(workers)}"
+    )
     return Finished(plan, summary["shards"])
 
 
@@ -185,6 +188,6 @@ class _Watch:
             if count > self._reported:
                 self._reported = count
                 self._note(
-                    f"{count:,} shards of about "
-                    f"{self._job.rows_per_shard:,} rows are answered"
+                    f"{count:,} shards of about {self._job.rows_per_shard:,} "
+                    "rows are predicted"
                 )

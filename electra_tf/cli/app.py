@@ -84,7 +84,9 @@ COMMANDS = {
         "recipes.predict:predict",
         "write predictions of a fine-tuned model for a file",
     ),
-    "embed": Command("recipes.embed:embed", "texts as vectors, for a file"),
+    "embed": Command(
+        "recipes.embed:embed", "write the vectors of a file's texts"
+    ),
     "convert": Command(
         "recipes.convert:convert",
         "convert a checkpoint from and to TF1, Hugging Face, KerasHub",
@@ -98,7 +100,7 @@ COMMANDS = {
     ),
     "minimal-pairs": Command(
         "recipes.minimal_pairs:minimal_pairs",
-        "how often a model prefers the acceptable sentence of a pair",
+        "measure how often a model prefers the better sentence of a pair",
     ),
     "fill": Command(
         "recipes.fill:fill", "fill in [MASK] with the most probable tokens"
@@ -284,7 +286,7 @@ def _parse(
         flag.value = [*flag.value, *rest]
     elif rest:
         raise UserError(
-            f"unexpected '{rest[0]}': everything is given as --flag=value"
+            f"unexpected '{rest[0]}': arguments are given as --flag=value"
             + _see_help(name)
         )
 
@@ -388,7 +390,7 @@ def _how_to_install(package: str) -> str:
         if found and found[2] != "dev":
             if found[1].lower().replace("_", "-") == package.lower():
                 return f"pip install 'electra-tf[{found[2]}]'"
-    return "install it, or electra-tf anew with its extras"
+    return "install it, or electra-tf again with its extras"
 
 
 def _unknown_command(name: str) -> str:

@@ -194,8 +194,8 @@ class _Start:
             f"{self.runner.lower()}runner"
         )):  # fmt: skip
             raise UserError(
-                f"{self.flag}: {why}; leave --runner out for processes of "
-                "this machine, or take another"
+                f"{self.flag}: {why}; leave --runner out to use processes of "
+                "this machine, or choose another"
             )
         self.is_local = self.runner.lower() in _LOCAL
         self.has_job_server = False
@@ -212,7 +212,7 @@ class _Start:
                 if not beam_workers.reachable(address):
                     raise UserError(
                         f"{self.flag}: no worker pool answers at {address!r}; "
-                        "start it, or mend --environment_config"
+                        "start it, or correct --environment_config"
                     )
         if self.is_local or self.pools:
             self._refuse_unknown_flags()
@@ -314,7 +314,7 @@ class _Start:
             if not beam_workers.reachable(endpoint):
                 raise UserError(
                     f"{self.flag}: no job server answers at {endpoint}; start "
-                    "it, or mend --job_endpoint"
+                    "it, or correct --job_endpoint"
                 )
             return
         self.has_job_server = not endpoint
@@ -388,7 +388,7 @@ class _Watched:
             raise UserError(
                 "a worker process died (killed, or out of memory); nothing "
                 "finished was changed: run the command again, with a smaller "
-                f"--num_workers if memory was short (its last words: {said})"
+                f"--num_workers if memory was short (its last output: {said})"
             )
         if self._mark is None:
             return
@@ -396,11 +396,10 @@ class _Watched:
         if waited > _WORKER_SECONDS:
             if not files.exists(self._mark):
                 print(
-                    f"note: no worker has connected in {waited:.0f} s; see "
+                    f"note: no worker has connected in {waited:.0f} s; check "
                     "that the runner has free workers, and that their Python "
                     "(`python` of a worker pool's PATH) has electra-tf[beam] "
-                    f"and reaches {os.path.dirname(self._mark)}; still "
-                    "waiting",
+                    f"and reaches {os.path.dirname(self._mark)}; still waiting",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -510,6 +509,7 @@ def _explained(error: Exception, start: _Start) -> str | None:
     if found:
         return (
             f"{start.flag}: a worker failed: {_one_line(_cut(found[-1]))}; all "
-            "workers need this package, and reach the files by the same paths"
+            "workers need this package, and must reach the files by the same "
+            "paths"
         )
     return None

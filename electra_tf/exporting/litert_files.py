@@ -122,7 +122,7 @@ def _note(
         found[key] = max(found.get(key, 0.0), float(apart.max()))
         if not int8 and (apart > TOLERANCE * np.maximum(1.0, np.abs(a))).any():
             raise UserError(
-                f"--litert: {signature} gives {name} otherwise than the model "
-                f"itself, by {apart.max():.1g}, and nothing was written; leave "
-                "the flag out, and tell the authors"
+                f"--litert: the output {name} of {signature} differs from the "
+                f"model's by {apart.max():.1g}, so nothing was written; leave "
+                "the flag out, and report this to the authors"
             )

@@ -154,8 +154,9 @@ def _compare(
             allowed = TOLERANCE * np.maximum(1.0, np.abs(theirs))
             if (apart > allowed).any():
                 raise UserError(
-                    f"--format=onnx: ONNX Runtime gives {name} otherwise than "
-                    f"the model, by {apart.max():.1g}, and nothing was "
-                    "written; tell the authors, and export without the flag"
+                    f"--format=onnx: the output {name} of ONNX Runtime differs "
+                    f"from the model's by {apart.max():.1g}, so nothing was "
+                    "written; export without the flag, and report this to the "
+                    "authors"
                 )
     return worst

@@ -76,7 +76,7 @@ def model(
     kind = type(network).__name__
     if not isinstance(encoder, ElectraEncoder) or encoder.attends != "both":
         raise UserError(
-            f"--format=onnx: a {kind} is not covered; encoders, classifiers, "
+            f"--format=onnx: a {kind} is not supported; encoders, classifiers, "
             "taggers, readers, rankers, discriminators and masked generators "
             "of one encoder are"
         )
@@ -333,8 +333,8 @@ def _outputs(
             )
         }
     raise UserError(
-        f"--format=onnx: a {type(network).__name__} is not covered: its head "
-        "does not stand on one pass of the encoder; export it without the flag"
+        f"--format=onnx: a {type(network).__name__} is not supported: its head "
+        "needs more than one pass of the encoder; export it without the flag"
     )
 
 

@@ -265,8 +265,8 @@ def open_pretrained(
         network.load_report.new or getattr(network, "head", None) is None
     ):
         raise UserError(
-            f"{path}: its {part} has no pre-training head, and nothing was "
-            "fine-tuned: there is nothing that it could answer"
+            f"{path}: its {part} has no pre-training head, and it was not "
+            "fine-tuned: it has no predictions to export"
         )
     return Servable(
         kind, network, network.tokenizer, network.config.max_positions
@@ -284,5 +284,5 @@ def _kind(task: Task) -> Kind:
     raise UserError(
         f"task {task.name}: only models of the tasks that come with "
         "electra_tf, and of tasks derived from them, are exported; this one "
-        "answers in a way of its own"
+        "computes its predictions in its own way"
     )

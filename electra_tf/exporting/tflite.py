@@ -176,9 +176,10 @@ def _compare(
             allowed = TOLERANCE * np.maximum(1.0, np.abs(theirs))
             if not int8 and (apart > allowed).any():
                 raise UserError(
-                    f"--format=tflite: LiteRT gives {name} otherwise than the "
-                    f"model, by {apart.max():.1g}, and nothing was written; "
-                    "tell the authors, and use another format"
+                    f"--format=tflite: the output {name} of LiteRT differs "
+                    f"from the model's by {apart.max():.1g}, so nothing was "
+                    "written; use another format, and report this to the "
+                    "authors"
                 )
     return worst
 

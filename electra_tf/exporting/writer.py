@@ -96,8 +96,8 @@ def export(
     if storage == "bfloat16" and servable.kind == "seq2seq":
         # The rounding of each step adds up, and would choose other words.
         raise UserError(
-            f"--bfloat16: {servable.task_name} generates texts, which would "
-            "become others; leave the flag out"
+            f"--bfloat16: {servable.task_name} generates texts, and bfloat16 "
+            "would change them; leave the flag out"
         )
     problem = processor.bfloat16_problem() if storage == "bfloat16" else None
     if problem is not None:
@@ -263,9 +263,9 @@ def _compare(
         )
         if share > 1.0:
             raise UserError(
-                f"with weights kept as {storage}, {name} answers otherwise "
-                f"than the model itself: {share * tolerance:.1g}, more than "
-                f"{tolerance:g}, and nothing was written; leave --float16, "
+                f"with weights stored as {storage}, the outputs of {name} "
+                f"differ from the model's by {share * tolerance:.1g}, more "
+                f"than {tolerance:g}, so nothing was written; leave --float16, "
                 "--bfloat16 or --optimize out"
             )
 

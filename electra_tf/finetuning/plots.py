@@ -91,7 +91,7 @@ def draw_confusion(
     right = int(np.trace(matrix))
     title = f"{title}: " if title else ""
     axes.set_title(
-        f"{title}{right:,} of {int(matrix.sum()):,} right", fontsize=10
+        f"{title}{right:,} of {int(matrix.sum()):,} correct", fontsize=10
     )
     bar = figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label("share of the true label's examples")
@@ -223,9 +223,9 @@ def _draw_trials(
                 axes.plot(step, value, "o", ms=10, mfc="none", color=colour)
     if constant is not None:
         axes.axhline(
-            constant, color="0.5", linestyle=":", label="constant answer"
+            constant, color="0.5", linestyle=":", label="constant prediction"
         )
-    axes.set_title(f"{summary['task']} (circles: the weights that were kept)")
+    axes.set_title(f"{summary['task']} (circles: the selected weights)")
     axes.set_xlabel("training step (updates)")
     axes.set_ylabel(f"{summary['selected_on']} {summary['metric']} (percent)")
     trial = summary["trials"][0]

@@ -137,7 +137,7 @@ def headline(summary: Mapping[str, Any]) -> str:
         )
     constant = summary["baseline"].get(split, {}).get(metric)
     if constant is not None:
-        text += f"; constant answer {constant:.2f}"
+        text += f"; constant prediction {constant:.2f}"
     return text
 
 
@@ -193,7 +193,7 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
     trials = len(summary["trials"])
     many = f"{trials} trials, seeds" if trials > 1 else "one trial, seed"
     if train.get("folds"):
-        many = f"{trials} folds, of which each is held out in turn, seeds"
+        many = f"{trials} folds, each held out in turn, seeds"
     seeds = ", ".join(str(trial["seed"]) for trial in summary["trials"])
     lines = [
         f"# {headline(summary)}",
@@ -213,8 +213,8 @@ def markdown(output: str, summary: Mapping[str, Any]) -> str:
         "",
         "## Scores",
         "",
-        "Shares, F1 and correlations are in percent. Constant: a predictor "
-        "that looks at the training answers alone."
+        "Shares, F1 and correlations are in percent. Constant: the same "
+        "prediction for every example, chosen by the training labels."
         + (" Std: the standard deviation over trials." if trials > 1 else ""),
         "",
         table(summary),
@@ -292,10 +292,10 @@ def _collapsed(summary: Mapping[str, Any]) -> list[str]:
     )
     which = f"trial {', '.join(map(str, trials))}"
     return [
-        f"{which}: gives '{answer}' as the answer to every example, though the "
-        "data has several: training was too short or has collapsed; "
-        "take more epochs, a lower train.learning_rate, a longer "
-        "train.warmup_proportion or another train.seed"
+        f"{which}: predicts '{answer}' for every example, though their true "
+        "answers differ: training was too short or has collapsed; take more "
+        "epochs, a lower train.learning_rate, a longer train.warmup_proportion "
+        "or another train.seed"
     ]
 
 

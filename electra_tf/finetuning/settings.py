@@ -52,9 +52,9 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     folds: Annotated[
         int | None,
         Setting(
-            "Cross-validation: cut the examples for training and validation "
-            "into so many parts, and train once for each, which is held out "
-            "then; null does not.",
+            "Cross-validation: divide the training and validation examples "
+            "into this many folds, and train once for each, with that fold "
+            "held out; null for no cross-validation.",
             at_least=2,
         ),
     ] = None
@@ -76,7 +76,8 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     max_train_examples: Annotated[
         int | None,
         Setting(
-            "Train on so many examples alone, drawn at random; null takes all.",
+            "Train on only this many examples, sampled at random; null takes "
+            "all.",
             at_least=1,
         ),
     ] = None
@@ -87,8 +88,8 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     bucket_by_length: Annotated[
         bool,
         Setting(
-            "Make batches of like lengths: faster, and the same results but "
-            "for the order."
+            "Put rows of similar length into a batch: faster, and only the "
+            "order of the rows changes."
         ),
     ] = True
     learning_rate: Annotated[
@@ -118,30 +119,30 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     weight_decay_rate: Annotated[
         float,
         Setting(
-            "Decoupled weight decay: each step takes learning rate * this * "
-            "weight away.",
+            "Decoupled weight decay: each step subtracts learning rate * this "
+            "* weight.",
             at_least=0,
         ),
     ] = 0.0
     freeze_encoder: Annotated[
         bool,
         Setting(
-            "Train the head alone: a probe of what the encoder has learned. "
-            "It wants a learning rate some ten times as high."
+            "Train the head alone: a probe of what the encoder has learned. It "
+            "needs a learning rate about ten times as high."
         ),
     ] = False
     eval_every: Annotated[
         float,
         Setting(
-            "Epochs between evaluations; 0 evaluates at the end alone.",
+            "Epochs between evaluations; 0 evaluates only at the end.",
             at_least=0,
         ),
     ] = 1.0
     min_evaluations: Annotated[
         int,
         Setting(
-            "Evaluations that a run has at least, several an epoch where it "
-            "is short; 1 leaves it to eval_every.",
+            "Minimum number of evaluations in a run; a short run has several "
+            "in each epoch. 1 leaves it to eval_every.",
             at_least=1,
         ),
     ] = 3
@@ -163,7 +164,8 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     early_stopping_patience: Annotated[
         int | None,
         Setting(
-            "Stop after so many evaluations without a gain; null never does.",
+            "Stop after this many evaluations without an improvement; null "
+            "never stops early.",
             at_least=1,
         ),
     ] = None
@@ -174,32 +176,32 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
     average_checkpoints: Annotated[
         int,
         Setting(
-            "Keep the mean of the weights of so many checkpoints, the last "
-            "ones (Vaswani et al. 2017, section 6.1), unless select_best "
-            "finds the best one better; 1 averages none.",
+            "Keep the mean of the weights of this many last checkpoints "
+            "(Vaswani et al. 2017, section 6.1), unless select_best finds the "
+            "best one better; 1 averages none.",
             at_least=1,
         ),
     ] = 1
     checkpoint_every_steps: Annotated[
         int | None,
         Setting(
-            "Steps between checkpoints to resume from; null writes some 10 in "
-            "all, 0 one at the end alone.",
+            "Steps between checkpoints to resume from; null writes about 10 in "
+            "all, 0 only one at the end.",
             at_least=0,
         ),
     ] = None
     keep_checkpoints: Annotated[
         int,
         Setting(
-            "Checkpoints that stay when a trial has ended; its model is kept "
-            "anyway.",
+            "Checkpoints to keep when a trial has ended; its model is always "
+            "kept.",
             at_least=0,
         ),
     ] = 0
     log_every_steps: Annotated[
         int | None,
         Setting(
-            "Steps between records of the loss; null makes some 50 in all.",
+            "Steps between records of the loss; null makes about 50 in all.",
             at_least=1,
         ),
     ] = None
@@ -277,7 +279,10 @@ def _model_settings() -> type:
     sizes: Any = Literal[tuple(SIZES)]
     size: Any = Annotated[
         sizes | None,
-        Setting("Size of a new model; null is small. Its other keys win."),
+        Setting(
+            "Size of a new model; null is small. Other keys of this section "
+            "override it."
+        ),
     ]
     hints = typing.get_type_hints(ModelConfig, include_extras=True)
     kinds = [("size", size)] + [
@@ -307,9 +312,14 @@ class FinetuneSettings(Settings):
         the shape of a new one.
     """
 
-    task: Annotated[str, Setting("The task's name, as glue/rte.")]
+    task: Annotated[str, Setting("The task's name, such as glue/rte.")]
     options: (
-        Annotated[Any, Setting("The task's own; --task=NAME lists them.")]
+        Annotated[
+            Any,
+            Setting(
+                "Options of the task; --help=settings --task=NAME lists them."
+            ),
+        ]
         | None
     ) = None
     train: FinetuneTrainConfig = dataclasses.field(

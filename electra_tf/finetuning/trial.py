@@ -197,9 +197,10 @@ def run_trial(
     scores = predicted.scores
     if predicted.collapsed is not None:
         reporter.note(
-            f"every answer is '{predicted.collapsed}': training was too short "
-            "or has collapsed; take more epochs, a lower train.learning_rate, "
-            "a longer train.warmup_proportion or another train.seed"
+            f"every prediction is '{predicted.collapsed}': training was too "
+            "short or has collapsed; take more epochs, a lower "
+            "train.learning_rate, a longer train.warmup_proportion or another "
+            "train.seed"
         )
     result = _result(outcome, train, network, splits) | {
         "collapsed": predicted.collapsed,

@@ -248,6 +248,6 @@ def _check_data(
 ) -> None:
     if result["data_fingerprint"] != read.fingerprint:
         raise UserError(
-            f"{_trial(output, number)} was trained on other data than is there "
-            "now; bring that back, or choose another output directory"
+            f"{_trial(output, number)} was trained on other data than --data "
+            "has now; restore that data, or choose another output directory"
         )

@@ -161,6 +161,6 @@ def _check_whole(path: str, network: Any, part: str) -> None:
 
 def _lacks(path: str, what: str) -> UserError:
     return UserError(
-        f"{path}: lacks {what}, so that what it says would be random; "
-        "expected a pre-trained model with this network whole"
+        f"{path}: lacks {what}, so its output would be random; expected a "
+        "pre-trained model that has all of this network"
     )

@@ -228,8 +228,8 @@ class Sampler:
         if found <= room or room < 0:
             return None
         return (
-            f"has {found} tokens; beside the {length} to sample, the model "
-            f"reads its last {room}"
+            f"has {found} tokens; to leave room for the {length} to sample, "
+            f"only the last {room} are read"
         )
 
     def prompt_room(self, length: int) -> int:
@@ -421,7 +421,7 @@ class _Unigrams:
         whole = np.where(self._pieces.continues, 0, weights)
         if not whole.sum():
             raise UserError(
-                "--counts_from: holds no word that the model may write"
+                "--counts_from: has no word that the model can write"
             )
         self._any, self._whole = np.cumsum(weights), np.cumsum(whole)
 

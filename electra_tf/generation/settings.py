@@ -24,8 +24,8 @@ class SearchConfig(Settings):
     beam_size: Annotated[
         int,
         Setting(
-            "Hypotheses that are followed; 1 takes the best token at each "
-            "step.",
+            "Hypotheses kept at each step (beam size); 1 takes the best token "
+            "at each step.",
             at_least=1,
         ),
     ] = 4
@@ -43,8 +43,8 @@ class SearchConfig(Settings):
     no_repeat_ngram: Annotated[
         int,
         Setting(
-            "No such number of tokens in a row comes twice in a hypothesis; "
-            "0 allows it.",
+            "A hypothesis never repeats a run of this many tokens; 0 allows "
+            "repeats.",
             at_least=0,
         ),
     ] = 0
@@ -69,7 +69,7 @@ class Draw(Settings):
     top_k: Annotated[
         int,
         Setting(
-            "Samples from so many of the most probable tokens; 0 from all.",
+            "Samples from this many of the most probable tokens; 0 from all.",
             at_least=0,
         ),
     ] = 0
@@ -114,9 +114,9 @@ class SampleConfig(Settings):
         bool,
         Setting(
             "Whether the discriminator chooses the places that are sampled "
-            "again, those that it takes for replaced; else they are the least "
-            "probable ones under the generator (mask_predict), or all in a "
-            "random order (gibbs)."
+            "again, those that it predicts to be replaced; else they are the "
+            "least probable ones under the generator (mask_predict), or all in "
+            "a random order (gibbs)."
         ),
     ] = True
 

@@ -148,6 +148,8 @@ def as_electra(
     """
     named = content.get("architectures")
     name = named[0] if isinstance(named, list) and named else None
+    if not isinstance(name, str):  # the reader refuses what is no name
+        name = None
     kind = content.get("model_type")
     if kind is None and (
         str(name).startswith("Bert")

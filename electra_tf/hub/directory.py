@@ -49,7 +49,7 @@ def recognises(path: str) -> bool:
             continue
         try:
             content = json.loads(files.read_text(file))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(content, dict) and (
             content.get("format") == configs.FORMAT

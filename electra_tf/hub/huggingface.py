@@ -116,7 +116,7 @@ def read(
     found = bert.as_electra(read_json(config_file), stores.arrays(weights_file))
     theirs = _normalised(found.arrays)
     config, assumed = _to_ours(found.content, config_file, theirs.shapes)
-    tokenizer = huggingface_tokenizer.read(path, vocab)
+    tokenizer = huggingface_tokenizer.read(path, vocab, config.vocab_size)
     vocab = tokenizer.vocab
     config = dataclasses.replace(
         found.complete(config),

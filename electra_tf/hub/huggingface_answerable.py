@@ -59,10 +59,10 @@ def write(directory: str, checkpoint: Checkpoint) -> str:
     tensors.save(files.join(directory, FILE), kept)
     odds = threshold(checkpoint.config.fine_tuning or {}) or 0.0
     return (
-        "to transformers, the head that tells whether a question has an "
-        f"answer, and its threshold {odds:.4g}: its class tells by the score "
+        "the head that predicts whether a question has an answer, and its "
+        f"threshold {odds:.4g}: the class of transformers decides by the score "
         f"of the first token alone ({THRESHOLD}, 0 unless chosen); {FILE} "
-        "keeps both for electra_tf"
+        "stores both for electra_tf"
     )
 
 

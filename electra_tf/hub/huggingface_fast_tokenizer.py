@@ -46,6 +46,33 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def items(value: Any) -> list[Any]:
+    """Returns `value` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def _steps(step: Any, inner: str) -> list[dict[str, Any]]:
+    """Returns the steps of a normaliser or splitter, also of nested ones.
+
+    Args:
+      step: the step, possibly a Sequence.
+      inner: the key of a Sequence's steps.
+    """
+    step = mapping(step)
+    if step.get("type") != "Sequence":
+        return [step] if step else []
+    return [
+        one for part in items(step.get(inner)) for one in _steps(part, inner)
+    ]
+
+
+def _is_ours(steps: list[dict[str, Any]]) -> bool:
+    """Returns whether `content` made the normaliser, now or earlier."""
+    first = mapping(steps[0].get("pattern")).get("Regex") if steps else None
+    start = str(_regex(normalize.DROPPED)["Regex"]).partition("]+")[0]
+    return isinstance(first, str) and first.startswith(start)
+
+
 def flags(content: Mapping[str, Any]) -> dict[str, Any]:
     """Reads the settings of a normaliser with any steps.
 
@@ -53,23 +80,39 @@ def flags(content: Mapping[str, Any]) -> dict[str, Any]:
       content: content of the file.
 
     Returns:
-      The settings of an equal BertNormalizer: `lowercase`, `strip_accents` and
-      so on.
+      The settings of the nearest BertNormalizer: `lowercase`, `strip_accents`,
+      `clean_text` and `handle_chinese_chars`; empty where the file has no
+      normaliser's key.
     """
-    normalizer = mapping(content.get("normalizer"))
-    if _is_null(content, "normalizer"):  # text is not changed
-        return {"lowercase": False, "strip_accents": False}
-    if normalizer.get("type") != "Sequence":
-        return normalizer
-    steps = [mapping(s) for s in normalizer.get("normalizers") or ()]
+    if "normalizer" not in content:
+        return {}
+    steps = _steps(content["normalizer"], "normalizers")
+    ours = _is_ours(steps)
+    found: dict[str, Any] = {
+        "lowercase": False, "strip_accents": False,
+        "clean_text": ours, "handle_chinese_chars": ours,
+    }  # fmt: skip
     for step in steps:
-        if step.get("type") == "BertNormalizer":
-            return step
-    kinds = {step.get("type") for step in steps}
-    stripped = "StripAccents" in kinds or any(
-        step.get("pattern") == _regex(_MARKS) for step in steps
-    )
-    return {"lowercase": "Lowercase" in kinds, "strip_accents": stripped}
+        kind = step.get("type")
+        if kind == "BertNormalizer":
+            lower = step.get("lowercase") is not False
+            stripped = step.get("strip_accents")
+            stripped = stripped if isinstance(stripped, bool) else lower
+            found["lowercase"] |= lower
+            found["strip_accents"] |= stripped
+            for key in ("clean_text", "handle_chinese_chars"):
+                found[key] |= step.get(key) is not False
+        elif kind == "Lowercase":
+            found["lowercase"] = True
+        elif kind == "StripAccents" or step.get("pattern") == _regex(_MARKS):
+            found["strip_accents"] = True
+    return found
+
+
+def is_bert(content: Mapping[str, Any]) -> bool:
+    """Returns whether the normaliser is a BertNormalizer alone."""
+    steps = _steps(content.get("normalizer"), "normalizers")
+    return [step.get("type") for step in steps] == ["BertNormalizer"]
 
 
 def differences(
@@ -83,12 +126,7 @@ def differences(
     """
     if not content:
         return []
-    notes = []
-    if _is_null(content, "normalizer"):
-        notes.append(
-            "control characters are dropped; its tokenizer (normalizer null) "
-            "keeps them"
-        )
+    notes = _of_normalizer(content)
     model = mapping(content.get("model"))
     kind = model.get("type", "WordPiece")
     prefix = model.get("continuing_subword_prefix", "##")
@@ -111,42 +149,45 @@ def differences(
             "special tokens stand as in [CLS] A [SEP] B [SEP], B in segment "
             "1; its tokenizer's post_processor puts them in another way"
         )
-    normalizer = mapping(content.get("normalizer"))
-    if normalizer.get("clean_text") is False:
-        notes.append(
-            "control characters are dropped, which its tokenizer "
-            "(clean_text false) keeps"
-        )
-    steps = normalizer.get("normalizers") or [normalizer]
-    kinds = [str(mapping(step).get("type")) for step in steps]
-    known = (
-        "BertNormalizer", "Lowercase", "StripAccents", "NFD", "Replace", "None",
-    )  # fmt: skip
-    unknown = [kind for kind in kinds if kind not in known]
-    if unknown:
-        notes.append(
-            f"text is normalised as BERT does; its tokenizer has the steps "
-            f"{', '.join(unknown)} too, so ids may differ"
-        )
-    splitter = mapping(content.get("pre_tokenizer"))
     if _is_null(content, "pre_tokenizer"):
         notes.append(
             "words are split as BERT does; its tokenizer (pre_tokenizer null) "
             "does not split text before it looks for tokens"
         )
-    ours = _pre_tokenizer()
-    if (
-        splitter
-        and splitter.get("type") != "BertPreTokenizer"
-        and (splitter != ours)
-    ):
-        parts = splitter.get("pretokenizers") or [splitter]
-        kinds = [str(mapping(part).get("type")) for part in parts]
+    parts = _steps(content.get("pre_tokenizer"), "pretokenizers")
+    kinds = [str(part.get("type")) for part in parts]
+    if kinds and kinds != ["BertPreTokenizer"] and (
+        content["pre_tokenizer"] != _pre_tokenizer()
+    ):  # fmt: skip
         notes.append(
             f"words are split as BERT does; its tokenizer splits them by "
             f"{', '.join(kinds)}, so ids may differ"
         )
     return notes
+
+
+def _of_normalizer(content: Mapping[str, Any]) -> list[str]:
+    """Describes what a normaliser does otherwise, where the file has one."""
+    if "normalizer" not in content:
+        return []
+    steps = _steps(content["normalizer"], "normalizers")
+    kinds = [str(step.get("type")) for step in steps]
+    if not steps:
+        return [
+            "control characters are dropped; its tokenizer (normalizer null) "
+            "keeps them"
+        ]
+    if not _is_ours(steps) and kinds != ["BertNormalizer"]:
+        return [
+            "text is normalised as BERT does; its tokenizer has the steps "
+            f"{', '.join(kinds)}, so ids may differ"
+        ]
+    if not flags(content)["clean_text"]:
+        return [
+            "control characters are dropped, which its tokenizer "
+            "(clean_text false) keeps"
+        ]
+    return []
 
 
 def _is_null(content: Mapping[str, Any], step: str) -> bool:
@@ -158,12 +199,12 @@ def _joins_as_ours(given: dict[str, Any], roles: Mapping[str, str]) -> bool:
     """Returns whether special tokens are placed as in BERT."""
     cls, sep = roles["cls_token"], roles["sep_token"]
     if given.get("type") == "Sequence":
-        parts = given.get("processors") or ()
+        parts = items(given.get("processors"))
         kinds = [_joins_as_ours(mapping(part), roles) for part in parts]
         return any(kinds)
     if given.get("type") == "BertProcessing":
-        ends = [(given.get(key) or [None])[0] for key in ("cls", "sep")]
-        return ends == [cls, sep]
+        ends = [items(given.get(key))[:1] for key in ("cls", "sep")]
+        return ends == [[cls], [sep]]
     if given.get("type") != "TemplateProcessing":
         return False
     expected = {
@@ -173,7 +214,7 @@ def _joins_as_ours(given: dict[str, Any], roles: Mapping[str, str]) -> bool:
     found = {
         key: [
             (about.get("id"), about.get("type_id"))
-            for piece in given.get(key) or ()
+            for piece in items(given.get(key))
             for about in mapping(piece).values()
             if isinstance(about, dict)
         ]

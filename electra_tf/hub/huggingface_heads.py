@@ -63,6 +63,8 @@ def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
     model_type = fields.get("model_type", (str,), None)
     named = fields.get("architectures", (list,), None) or [None]
     name = named[0]
+    if name is not None and not isinstance(name, str):
+        raise fields.error("architectures", "the name of a class")
     if model_type is None and str(name).startswith("Electra"):
         model_type = "electra"
     if model_type != "electra":

@@ -12,7 +12,7 @@ from typing import Any
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import huggingface_fast_tokenizer as fast_tokenizer
-from electra_tf.hub.huggingface_fast_tokenizer import ROLES, mapping
+from electra_tf.hub.huggingface_fast_tokenizer import ROLES, items, mapping
 from electra_tf.text.vocab import (
     ADDED,
     SPECIALS,
@@ -24,13 +24,12 @@ from electra_tf.text.vocab import (
 )
 
 VOCAB, SETTINGS = "vocab.txt", "tokenizer_config.json"
+_SENTENCES = "sentence_bert_config.json"  # of sentence-transformers
 FAST, SPECIALS_MAP = "tokenizer.json", "special_tokens_map.json"
 # Classes that execute the file unchanged, in versions 4 and 5 of transformers;
-# others make their own normaliser from the settings.
+# and those that make their own normaliser from the settings.
 _AS_WRITTEN = ("PreTrainedTokenizer", "TokenizersBackend")
-_WORDPIECE_CLASSES = (
-    *_AS_WRITTEN, "ElectraTokenizer", "BertTokenizer", "DistilBertTokenizer",
-)  # fmt: skip
+_REBUILT = ("ElectraTokenizer", "BertTokenizer", "DistilBertTokenizer")
 # Some versions of transformers write a token that is a line separator as an
 # empty one. No text gives either.
 _LINE_SEPARATOR = "\u2028"
@@ -73,12 +72,16 @@ def read_json(path: str) -> dict[str, Any]:
     return content
 
 
-def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
+def read(
+    directory: str, vocab: Vocab | None = None, rows: int | None = None
+) -> TokenizerFiles:
     """Reads the tokenizer's files that exist.
 
     Args:
       directory: their directory.
       vocab: a vocabulary in place of theirs, which is then not read.
+      rows: rows of the model's token table, for special tokens that come after
+        the vocabulary; None if unknown.
 
     Raises:
       UserError: a file is damaged; it is named.
@@ -93,15 +96,21 @@ def read(directory: str, vocab: Vocab | None = None) -> TokenizerFiles:
     assumed: list[str] = []
     roles = _roles(directory, settings)
     if vocab is None:
-        vocab = _vocab(directory, settings, fast, roles, assumed)
-    lower_case, strip_accents = _flags(settings, fast)
-    if lower_case is None:
-        lower_case = True
-        if vocab is not None:
-            assumed.append("lower_case true: no tokenizer file says it")
+        vocab = _vocab(directory, settings, fast, roles, rows, assumed)
+    notes: list[str] = []
+    lower_case, strip_accents, chinese = _flags(settings, fast, notes)
+    if not lower_case and _lower_cases_first(directory):
+        lower_case, strip_accents = True, bool(strip_accents)
+        notes.append(f"lower_case true: {_SENTENCES} says it")
     if vocab is not None:
-        assumed += _differences(settings, fast, roles)
+        assumed += notes + _differences(settings, fast, roles, chinese)
     return TokenizerFiles(vocab, lower_case, strip_accents, tuple(assumed))
+
+
+def _lower_cases_first(directory: str) -> bool:
+    """Returns whether sentence-transformers lower-cases what it tokenizes."""
+    beside = files.join(directory, _SENTENCES)
+    return files.exists(beside) and bool(read_json(beside).get("do_lower_case"))
 
 
 def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
@@ -143,43 +152,53 @@ def _kind(settings: dict[str, Any]) -> str | None:
 
 
 def _flags(
-    settings: dict[str, Any], fast: dict[str, Any]
-) -> tuple[bool | None, bool | None]:
-    """Returns whether it lower-cases, and strips accents; None where
-    unknown.
+    settings: dict[str, Any], fast: dict[str, Any], assumed: list[str]
+) -> tuple[bool, bool | None, bool]:
+    """Returns whether it lower-cases, strips accents, and sets Chinese
+    characters apart.
     """
-    normalizer = fast_tokenizer.flags(fast)
-    ours = (settings.get("do_lower_case"), settings.get("strip_accents"))
-    theirs = (normalizer.get("lowercase"), normalizer.get("strip_accents"))
-    lower_case, strip_accents = _first(ours[0], theirs[0]), _first(ours[1])
-    # null has a meaning there: as lower_case.
-    if "strip_accents" not in settings:
-        strip_accents = _first(theirs[1])
-    if _kind(settings) in _AS_WRITTEN and isinstance(theirs[0], bool):
-        lower_case = theirs[0]
-        stripped = _first(theirs[1], lower_case)
-        if stripped is not _first(strip_accents, lower_case):
-            strip_accents = stripped
-    return lower_case, strip_accents
+    keys = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+    lower_case, strip_accents, chinese = (_first(settings.get(k)) for k in keys)
+    theirs = fast_tokenizer.flags(fast)
+    # Other classes make a normaliser of their own from the settings.
+    if _kind(settings) in _AS_WRITTEN and theirs:
+        lower_case = theirs["lowercase"]
+        if theirs["strip_accents"] is not _first(strip_accents, lower_case):
+            strip_accents = theirs["strip_accents"]
+        return lower_case, strip_accents, theirs["handle_chinese_chars"]
+    if theirs and not fast_tokenizer.is_bert(fast):
+        # Version 4 runs any other normaliser; only 5 makes one in its place.
+        lower_case = _first(lower_case, theirs["lowercase"])
+        if "strip_accents" not in settings:
+            strip_accents = theirs["strip_accents"]
+        chinese = _first(chinese, theirs["handle_chinese_chars"])
+    if lower_case is None:
+        lower_case = True
+        assumed.append(
+            "lower_case true: no tokenizer file says it"
+            if theirs.get("lowercase") is not False
+            else f"lower_case true: the default where {SETTINGS} has no "
+            f"do_lower_case, whatever {FAST} says"
+        )
+    return lower_case, strip_accents, chinese is not False
 
 
 def _differences(
-    settings: dict[str, Any], fast: dict[str, Any], roles: dict[str, str]
+    settings: dict[str, Any],
+    fast: dict[str, Any],
+    roles: dict[str, str],
+    chinese: bool,
 ) -> list[str]:
     """Describes differences of their tokenizer from ours."""
     notes = []
-    chinese = _first(
-        settings.get("tokenize_chinese_chars"),
-        fast_tokenizer.flags(fast).get("handle_chinese_chars"),
-    )
-    if chinese is False:
+    if not chinese:
         notes.append(
             "Chinese characters are words of their own, which its tokenizer "
             "(tokenize_chinese_chars false) does not make them: where it "
             "keeps them together, ids differ"
         )
     kind = _kind(settings)
-    if kind is not None and kind not in _WORDPIECE_CLASSES:
+    if kind is not None and kind not in (*_AS_WRITTEN, *_REBUILT):
         notes.append(
             f"words are split as BERT does; its tokenizer, {kind}, may "
             "split them in another way"
@@ -197,12 +216,13 @@ def _vocab(
     settings: dict[str, Any],
     fast: dict[str, Any],
     roles: dict[str, str],
+    rows: int | None,
     assumed: list[str],
 ) -> Vocab | None:
     path = files.join(directory, VOCAB)
     model = mapping(fast.get("model"))
     if files.exists(path):
-        tokens = read_tokens(path)
+        tokens = _told_apart(_restored(read_tokens(path)), assumed)
     elif not model:
         assumed.append(f"no vocabulary: neither {VOCAB} nor {FAST} is there")
         return None
@@ -212,9 +232,15 @@ def _vocab(
         if found is None:
             return None
         tokens = found
+    tokens = _restored(tokens)
     added = _added(directory, settings, fast, path)
+    _add_specials(added, directory, settings, tokens, rows, assumed)
     names = {token.text: number for token, number in added.items()}
-    tokens = extended_by(_restored(tokens), names, path)
+    tokens = extended_by(tokens, names, path)
+    for role, other in (("cls_token", "bos_token"), ("sep_token", "eos_token")):
+        instead = settings.get(other)
+        if roles[role] not in tokens and instead in tokens:
+            roles[role] = instead
     tokens = _named_as_ours(tokens, roles, assumed)
     special = {*SPECIALS, *roles.values()}
     kept = [token for token in added if token.text not in special]
@@ -224,7 +250,30 @@ def _vocab(
     except UserError as error:
         if path.endswith(VOCAB) and not kept:
             return load_vocab(path)  # its error says what to do
-        raise UserError(f"{path}: {error}") from error
+        hint = ""
+        if not set(SPECIALS) <= set(tokens):
+            hint = (
+                f"; if they have other names, {SETTINGS} has to give them "
+                "(cls_token and so on), else give another vocabulary (vocab, "
+                "--vocab)"
+            )
+        raise UserError(f"{path}: {error}{hint}") from error
+
+
+def _told_apart(tokens: tuple[str, ...], assumed: list[str]) -> tuple[str, ...]:
+    """Replaces empty lines, and lines repeated later, which no text gives."""
+    last = {token: i for i, token in enumerate(tokens)}
+    other = [i for i, t in enumerate(tokens) if not t or last[t] != i]
+    if not other or len(other) > 1 + len(tokens) // 100:  # it is damaged
+        return tokens
+    assumed.append(
+        f"{VOCAB} has empty lines, or tokens repeated later ({len(other)}): no "
+        "text gives their ids"
+    )
+    result = list(tokens)
+    for i in other:
+        result[i] = f"{_LINE_SEPARATOR}{i}"
+    return tuple(result)
 
 
 def _tokens(
@@ -242,9 +291,9 @@ def _tokens(
         )
         return None
     ids = dict(ids)
-    for token in fast.get("added_tokens") or ():
-        if isinstance(token, dict):
-            ids.setdefault(token.get("content"), token.get("id"))
+    for token in map(mapping, items(fast.get("added_tokens"))):
+        if isinstance(token.get("content"), str):
+            ids.setdefault(token["content"], token.get("id"))
     places: dict[int, str] = {}
     for token, number in ids.items():
         if type(number) is int and isinstance(token, str):
@@ -299,12 +348,7 @@ def _added(
         ]
     beside = files.join(directory, ADDED)
     if not listed and files.exists(beside):
-        special = {
-            token
-            for key in ("additional_special_tokens", "extra_special_tokens")
-            for token in settings.get(key) or ()
-            if isinstance(token, str)
-        }
+        special = _further_specials(directory, settings)
         listed = [
             {"content": token, "id": i, "normalized": token not in special}
             for token, i in read_json(beside).items()
@@ -320,13 +364,53 @@ def _added(
             continue
         if about.get("single_word"):
             raise UserError(
-                f"{path}: the added token {text!r} is whole only where it is "
-                "a word by itself (single_word), which ours cannot tell; take "
-                "the mark off, or give another vocabulary (vocab, --vocab)"
+                f"{path}: the added token {text!r} is whole only where it is a "
+                "word by itself (single_word), which is not supported; set "
+                "single_word to false, or give another vocabulary (vocab, "
+                "--vocab)"
             )
         token = AddedToken(text, about.get("normalized") is not False)
         found[token] = number
     return found
+
+
+def _further_specials(directory: str, settings: dict[str, Any]) -> list[str]:
+    """Returns special tokens beside those of `ROLES`, without ids."""
+    beside = files.join(directory, SPECIALS_MAP)
+    given = read_json(beside) if files.exists(beside) else {}
+    found: list[str] = []
+    for source in (settings, given):
+        for key in ("additional_special_tokens", "extra_special_tokens"):
+            tokens = source.get(key)
+            tokens = [*mapping(tokens).values()] or items(tokens)
+            tokens = [mapping(token).get("content", token) for token in tokens]
+            found += [t for t in tokens if isinstance(t, str) and t]
+    return list(dict.fromkeys(found))
+
+
+def _add_specials(
+    added: dict[AddedToken, int],
+    directory: str,
+    settings: dict[str, Any],
+    tokens: tuple[str, ...],
+    rows: int | None,
+    assumed: list[str],
+) -> None:
+    """Adds special tokens that have no id of their own: they come last."""
+    texts = {token.text for token in added}
+    for text in _further_specials(directory, settings):
+        if text in texts or text in SPECIALS:
+            continue
+        number = max([len(tokens) - 1, *added.values()]) + 1
+        if text in tokens:
+            number = tokens.index(text)
+        if rows is not None and number >= rows:
+            assumed.append(
+                f"{text!r} is split like other words: it would be token "
+                f"{number}, and the table has {rows} rows"
+            )
+            continue
+        added[AddedToken(text)] = number
 
 
 def _never_split(

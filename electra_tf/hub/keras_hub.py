@@ -365,8 +365,8 @@ def _write_one(
     kernel.assign(np.eye(model.hidden_size, dtype=np.float32))
     bias.assign(np.zeros(model.hidden_size, np.float32))
     notes.append(
-        "its pooler, which ELECTRA has not, is the identity: pooled_output is "
-        "tanh of the first token's state"
+        "its pooler, which ELECTRA does not have, is the identity: "
+        "pooled_output is tanh of the first token's state"
     )
     if tokenizer is None:
         notes.append("no tokenizer: the source has no vocabulary")
@@ -379,8 +379,8 @@ def _write_one(
         (task or backbone).save_to_preset(local)
         if task is not None:
             notes.append(
-                f"its head is an {type(task).__name__}, which KerasHub has "
-                "not: import electra_tf.keras_hub before loading it"
+                f"its head is an {type(task).__name__}, which KerasHub does "
+                "not have: import electra_tf.keras_hub before loading it"
             )
             notes += heads.write_names(local, config)
         elif tokenizer is not None:

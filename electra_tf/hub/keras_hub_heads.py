@@ -127,15 +127,15 @@ def _class_names(path: str, classes: int) -> tuple[str, ...] | None:
     try:
         names = json.loads(files.read_text(file))
     except ValueError as error:
-        raise UserError(f"{NAMES}: no JSON ({error})") from error
+        raise UserError(f"{NAMES}: not JSON ({error})") from error
     if (
         not isinstance(names, list)
         or len(names) != classes
         or not all(isinstance(name, str) for name in names)
     ):
         raise UserError(
-            f"config.num_classes: {classes}, but {NAMES} beside it is no list "
-            "of so many names; mend it or take it away"
+            f"config.num_classes: {classes}, but {NAMES} beside it is not a "
+            "list of as many names; correct or remove it"
         )
     return tuple(names)
 

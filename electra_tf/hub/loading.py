@@ -174,13 +174,13 @@ def recognise(path: str) -> str:
         )
     if files.is_directory(path) and files.exists(config):
         read_json(config)  # its error says where it is damaged
-        raise UserError(f"{config}: of no known kind of model; {_EXPECTED}")
+        raise UserError(f"{config}: of an unknown kind of model; {_EXPECTED}")
     if files.is_directory(path):
         present = files.list_directory(path)
         if directory.WEIGHTS in present:
             raise UserError(
-                f"{path}: holds {directory.WEIGHTS}, but no config.json, "
-                "which tells the model's sizes; take both from the same model"
+                f"{path}: holds {directory.WEIGHTS}, but no config.json, which "
+                "has the model's sizes; take both from the same model"
             )
         other = unread(present)
         if other:

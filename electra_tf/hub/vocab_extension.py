@@ -85,7 +85,8 @@ def _check_reachable(
                 f"{path}:{number}: no text gives the token {token!r}, since "
                 "the tokenizer "
                 + ("lower-cases and " if tokenizer.lower_case else "")
-                + "splits at spaces and punctuation; write it as it is seen"
+                + "splits at spaces and punctuation; write the token that it "
+                "gives"
             )
 
 

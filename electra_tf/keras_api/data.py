@@ -268,8 +268,8 @@ class PretrainingData:
         """
         if settings.data.pack_examples and settings.generator.wrap_around:
             raise UserError(
-                "data.pack_examples, generator.wrap_around: what is beyond the "
-                "end of an example is another one then; set one of them to "
+                "data.pack_examples, generator.wrap_around: in a packed row "
+                "another example follows the end of one; set one of the two to "
                 "false"
             )
         if settings.masking.unit == "whole_word" and not self.word_starts:

@@ -35,8 +35,8 @@ class DataConfig(Settings):
     pack_examples: Annotated[
         bool,
         Setting(
-            "Put several examples in a row, where they are short: the same "
-            "losses sooner. train.batch_size still counts examples."
+            "Put several short examples into one row: the same losses in less "
+            "time. train.batch_size still counts examples."
         ),
     ] = False
 
@@ -213,7 +213,7 @@ def read_record(path: str) -> tuple[dict[str, Any], str]:
         content = content.get("pretraining") or {}
     if "vocab_fingerprint" not in content:
         raise UserError(
-            f"{found[0]}: says nothing of pre-training; "
-            "expected a run of `electra-tf pretrain`, or its model directory"
+            f"{found[0]}: has no settings of pre-training; expected a run of "
+            "`electra-tf pretrain`, or its model directory"
         )
     return content, found[0]

@@ -173,8 +173,8 @@ class Tokenizer(keras.layers.Layer):
         counts = [_count(texts), _count(pair)]
         if None not in counts and counts[0] != counts[1]:
             raise UserError(
-                f"pair: {counts[1]} texts beside {counts[0]}; expected as many "
-                "of one as of the other"
+                f"pair: {counts[1]} second texts for {counts[0]} first ones; "
+                "expected the same number of both"
             )
         return super().__call__(texts, pair, **kwargs)
 

@@ -41,7 +41,8 @@ class ModelConfig(Settings):
     num_heads: Annotated[
         int,
         Setting(
-            "Attention heads of a block; they divide hidden_size.", at_least=1
+            "Attention heads of a block; hidden_size is a multiple of it.",
+            at_least=1,
         ),
     ] = 4
     intermediate_size: Annotated[
@@ -72,11 +73,13 @@ class ModelConfig(Settings):
         ),
     ] = 0.1
     gelu: Annotated[
-        Gelu, Setting("Form of the activation; the original's is erf.")
+        Gelu, Setting("Form of the GELU activation; the original uses erf.")
     ] = "erf"
     head_gelu: Annotated[
         Gelu | None,
-        Setting("Form of it in the token LM head; null means as gelu."),
+        Setting(
+            "Form of GELU in the token LM head; null means the same as gelu."
+        ),
     ] = None
     tied_head: Annotated[
         bool,
@@ -89,21 +92,22 @@ class ModelConfig(Settings):
     local_start: Annotated[
         bool,
         Setting(
-            "Whether attention heads begin on neighbouring tokens; models "
-            "trained for an hour on a CPU learn context sooner."
+            "Whether attention heads are initialised to attend to neighbouring "
+            "tokens; models trained for an hour on a CPU learn context sooner."
         ),
     ] = False
     match_heads: Annotated[
         int,
         Setting(
-            "How many of them begin on equal tokens instead; needs local_start."
+            "How many of them are initialised to attend to equal tokens "
+            "instead; needs local_start."
         ),
     ] = 0
     words_apart: Annotated[
         bool,
         Setting(
-            "Whether positions begin in half of the columns alone, as with "
-            "match_heads; needs local_start."
+            "Whether position embeddings are initialised in half of the "
+            "columns only, as with match_heads; needs local_start."
         ),
     ] = False
     layer_norm_epsilon: Annotated[
@@ -274,15 +278,17 @@ class GeneratorConfig(Settings):
     wrap_around: Annotated[
         bool,
         Setting(
-            "two_tower alone: the ends of a row see the other end, as in the "
-            "original. For comparisons with it: this leaks the answer."
+            "two_tower only: the first and last tokens of a row see the other "
+            "end, as in the original. Only for comparisons with it: the token "
+            "to predict leaks."
         ),
     ] = False
     frozen: Annotated[
         bool,
         Setting(
-            "Whether it is not trained, only sampled from (Fast-ELECTRA, "
-            "Dong et al. 2023); it then has to come from a checkpoint."
+            "Whether the generator is not trained, only sampled from "
+            "(Fast-ELECTRA, Dong et al. 2023); it then has to come from a "
+            "checkpoint."
         ),
     ] = False
 
@@ -370,8 +376,8 @@ class TaskHeadConfig(Settings):
     hidden_activation: Annotated[
         HiddenActivation,
         Setting(
-            "What follows the hidden layer: gelu (erf), or tanh, with which "
-            "it is BERT's pooler and has no dropout before it."
+            "Activation of the hidden layer: gelu (erf); or tanh, which makes "
+            "it BERT's pooler, without dropout before it."
         ),
     ] = "gelu"
 
@@ -411,9 +417,9 @@ class DecoderConfig(Settings):
     from_encoder: Annotated[
         bool,
         Setting(
-            "Whether blocks begin with the encoder's weights, where it comes "
-            "from a checkpoint (Rothe et al. 2020); cross-attention has none "
-            "to begin with."
+            "Whether the decoder's blocks are initialised with the encoder's "
+            "weights, if these come from a checkpoint (Rothe et al. 2020); "
+            "cross-attention starts from random weights."
         ),
     ] = True
 

@@ -36,7 +36,7 @@ _INSTEAD = {
     "output_attentions": "say return_attentions=True",
     "output_hidden_states": "all_layers of the output has them",
     "labels": "give them to fit, and the loss to compile",
-    "offsets": "they are for the answers; leave them out",
+    "offsets": "they are for the texts of answers; leave them out",
     "special_tokens_mask": "it is for masking; leave it out",
 }
 _EMBEDS = "inputs_embeds"

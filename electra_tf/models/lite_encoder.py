@@ -47,8 +47,8 @@ def convert(
     encoder = getattr(network, "encoder", None)
     if not isinstance(encoder, ElectraEncoder) or encoder.attends != "both":
         raise UserError(
-            f"LiteRT: a {type(network).__name__} is not covered; networks "
-            "with one encoder that reads both sides are"
+            f"LiteRT: a {type(network).__name__} is not supported; networks "
+            "with one bidirectional encoder are"
         )
     constants = [tf.constant(v.numpy()) for v in network.weights]
 

@@ -24,7 +24,7 @@ TASKS = {
 }  # fmt: skip
 _LONG = ("rte", "sts")  # ten epochs
 _TURNED = ("glue/mrpc", "glue/stsb")  # pairs whose order has no meaning
-_NO_CACHE = "features are made anew, which takes seconds"
+_NO_CACHE = "features are always computed again, which takes seconds"
 _FOLLOWS = "its place follows from results_txt"
 KNOWN = hparams.Known(
     defaults={
@@ -144,7 +144,7 @@ def plan(data_dir: str, model_name: str, given: Mapping[str, Any]) -> Plan:
     if values["num_trials"] < 1:
         raise UserError(
             f"--hparams num_trials: {values['num_trials']}: expected at least "
-            "1; without end is not here"
+            "1; endless trials are not supported"
         )
     home = files.join(data_dir, "models", model_name)
     label = ",".join(names)

@@ -119,7 +119,7 @@ def check(given: Mapping[str, Any], known: Known) -> list[str]:
         elif name in known.refused:
             default, instead = known.refused[name]
             if value != default:
-                raise UserError(f"--hparams {name}: not here; {instead}")
+                raise UserError(f"--hparams {name}: not supported; {instead}")
         else:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""

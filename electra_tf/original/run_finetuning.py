@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     flags.add_argument(
         "--task-config", default="{}",
-        help="Not here: a task of one's own is electra-tf finetune's.",
+        help="Not supported: electra-tf finetune trains a task of your own.",
     )  # fmt: skip
     args = flags.parse_args(argv)
 

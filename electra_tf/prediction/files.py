@@ -39,7 +39,7 @@ def check_name(path: str, flag: str) -> records.Format:
     """
     found = records.format_of(path, flag)
     if path not in (inputs.plain_name(path), f"{path[:-3]}.gz"):
-        raise UserError(f"{flag}: {path}: only .gz is compressed here")
+        raise UserError(f"{flag}: {path}: only .gz can be compressed")
     return found
 
 

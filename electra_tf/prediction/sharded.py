@@ -226,8 +226,8 @@ def plan(heads: Iterable[Mapping[str, Any]], job: Job) -> Plan:
             later |= dict.fromkeys(head["outputs"])
     if found != counts or len(set(shards)) != len(shards):
         raise UserError(
-            f"the runner lost or doubled rows: {sum(counts.values()):,} were "
-            f"read, {sum(found.values()):,} are answered; take another runner "
+            f"the runner lost or repeated rows: {sum(counts.values()):,} were "
+            f"read, {sum(found.values()):,} were predicted; use another runner "
             "of Beam"
         )
     first = [name for name in columns if name not in job.last]

@@ -21,7 +21,7 @@ from electra_tf.tasks.glue import sets
 # source of weights.
 _UNLEARNED = ("dropout", "beam_size", "from_encoder")
 _LONGEST = 512  # tokens in a row of an imported model
-_UNTOLD = "the model says nothing of its task; name one with --task"
+_UNTOLD = "the model does not record its task; name it with --task"
 
 
 def stored(path: str) -> dict[str, Any] | None:
@@ -57,7 +57,9 @@ def settings_class(task: str | None) -> type:
     Raises:
       UserError: no such task.
     """
-    about = Setting("The task's own; --model=... or --task=... lists them.")
+    about = Setting(
+        "Options of the task; --model=... or --task=... lists them."
+    )
     field: tuple[str, Any, Any] = (
         "options",
         Annotated[Any, about] | None,

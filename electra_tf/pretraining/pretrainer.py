@@ -481,7 +481,7 @@ def _batch_of(data: Any) -> Batch:
         if any(part is not None for part in more):
             raise UserError(
                 "pre-training: expected batches without labels or sample "
-                "weights; masks make them"
+                "weights; masking makes the labels"
             )
     else:
         batch = data

@@ -59,21 +59,26 @@ class ObjectiveConfig(Settings):
     temperature: Annotated[
         float,
         Setting(
-            "Temperature of the distribution that samples are drawn from.",
+            "Temperature of the distribution that replacements are sampled "
+            "from.",
             above=0,
         ),
     ] = 1.0
     temperature_start: Annotated[
         float | None,
         Setting(
-            "Where the temperature begins; it then decays to temperature "
+            "Temperature at the first step; it then decays to temperature "
             "(Fast-ELECTRA, Dong et al. 2023). null: no decay.",
             above=0,
         ),
     ] = None
     temperature_decay_steps: Annotated[
         int,
-        Setting("Steps in which that distance shrinks by e.", at_least=1),
+        Setting(
+            "Steps in which the difference from temperature shrinks by a "
+            "factor of e.",
+            at_least=1,
+        ),
     ] = 10_000
     disallow_correct: Annotated[
         bool, Setting("Whether samples are never the original token.")
@@ -89,9 +94,9 @@ class ObjectiveConfig(Settings):
     two_stage_steps: Annotated[
         int,
         Setting(
-            "So many steps train the generator alone; then the discriminator "
-            "starts from its weights and is trained, and the generator is "
-            "not (paper, section 3.2). Weaker than joint training there; for "
+            "Steps that train the generator alone; then the discriminator "
+            "starts from its weights and is trained, and the generator is not "
+            "(paper, section 3.2). Weaker than joint training there; for "
             "research. 0: joint training.",
             at_least=0,
         ),
@@ -148,7 +153,7 @@ class MaskingConfig(Settings):
     ] = None
     unit: Annotated[
         Literal["token", "whole_word", "span"],
-        Setting("What is masked whole or not at all."),
+        Setting("Unit that is masked whole or not at all."),
     ] = "token"
     max_span_length: Annotated[
         int, Setting("The longest span, in words.", at_least=1)

@@ -47,7 +47,7 @@ class BuiltVocab:
         if self.size < self.asked_size:
             lines.append(
                 f"The text has no more pieces seen {self.min_frequency} times "
-                f"or more; {self.asked_size:,} were asked for."
+                f"or more; {self.asked_size:,} were requested."
             )
         lines.append(f"{self.unknown_share:.4%} of the words are [UNK]")
         lines += [f"warning: {text}" for text in self.warnings]

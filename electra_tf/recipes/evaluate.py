@@ -126,8 +126,8 @@ def evaluate(
         )
     if on_beam and not (output or predictions):
         raise UserError(
-            "--runner=beam: give --output or --predictions, which all workers "
-            "reach; beside it stands what is done meanwhile"
+            "--runner=beam: give --output or --predictions, at a path that all "
+            "workers reach; finished parts are stored beside it"
         )
     with strategies.distributed(
         strategy,

@@ -285,7 +285,10 @@ def _to_tflite(
     _refuse(others, "tflite")
     if data is not None:
         if not int8:
-            raise UserError("--data: is of --int8; float32 is the model's own")
+            raise UserError(
+                "--data: is for --int8; in float32 the metrics are the model's "
+                "own"
+            )
         runtime.interpreter_class()  # fails before the model is read
     opened = _open(model, part, task, overrides, headless=True)
     metrics: dict[str, dict[str, dict[str, float]]] = {}
@@ -341,7 +344,7 @@ def _open(
     for flag, value in (("task", task), ("set", overrides)):
         if value:
             raise UserError(
-                f"--{flag}: is of fine-tuned models, and {path} was not; "
+                f"--{flag}: is for fine-tuned models, and {path} was not; "
                 "leave it out"
             )
     return servable.open_pretrained(path, part, headless)

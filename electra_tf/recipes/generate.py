@@ -128,8 +128,8 @@ def generate(
         judge = critic_model or loading.has_critic(found)
         if not judge and critic:
             raise UserError(
-                f"--critic: {path} has no discriminator that could judge; "
-                "name one with --critic_model=DIR"
+                f"--critic: {path} has no discriminator to choose tokens; name "
+                "one with --critic_model=DIR"
             )
     how = dataclasses.replace(how, critic=bool(judge))
     sampler = sampling.Sampler.from_pretrained(

@@ -39,7 +39,7 @@ class Predicted:
         text = f"{self.rows:,} rows: {self.output}"
         if self.errors:
             text += (
-                f"\n{self.errors:,} of them without an answer, the first: "
+                f"\n{self.errors:,} of them without a prediction, the first: "
                 f"{self.first_error}"
             )
         return text

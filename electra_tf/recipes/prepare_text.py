@@ -114,8 +114,7 @@ def prepare_text(
 
     if divide_words and not word_segmenter:
         raise UserError(
-            "--divide_words: by what? give "
-            f"--word_segmenter={segment.SEGMENTERS[0]}"
+            f"--divide_words: needs --word_segmenter={segment.SEGMENTERS[0]}"
         )
     check_output(output, overwrite)
     if output and output.lower().endswith(_NOT_WRITTEN):

@@ -201,7 +201,7 @@ def _named(models: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--model={model}: names no directory")
         if not name or set(name) & set("/:") or not name.isprintable():
             raise UserError(
-                f"--model={model}: '{name}' can be no model's name; give "
+                f"--model={model}: '{name}' is not a valid model name; give "
                 f"--model=NAME={directory}"
             )
         if name in found:

@@ -375,9 +375,9 @@ def _report(found: Tuned, about: Mapping[str, Any]) -> None:
     settings = json.dumps(about, indent=2, ensure_ascii=False)
     text = (
         f"# {found.metric} {found.score:.2f}, the best of {len(found.runs)} "
-        f"runs\n\n{found}\n\n![search]({_PLOT})\n\nThe best score is "
-        "flattering: the run was chosen by it.\n\n## Settings\n\n"
-        f"```json\n{settings}\n```\n"
+        f"runs\n\n{found}\n\n![search]({_PLOT})\n\nThe best score is too "
+        "optimistic, as the run was chosen by it.\n\n## "
+        f"Settings\n\n```json\n{settings}\n```\n"
     )
     files.write_text(files.join(found.output, _MARKDOWN), text)
     content = dataclasses.asdict(found) | {"settings": dict(about)}

@@ -160,7 +160,9 @@ def _decoded(data: bytes) -> _Decoded:
         encoding = _encoding(data)
         if encoding:
             text = data.decode(encoding, "replace")
-            return _Decoded(text, (f"is read as {encoding}, by its looks",))
+            return _Decoded(
+                text, (f"is read as {encoding}, guessed from its bytes",)
+            )
     if most:
         raise LeftOut("is no text")
     return _Decoded(text, (f"{wrong:,} bytes or more are no UTF-8",))

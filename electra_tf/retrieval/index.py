@@ -195,9 +195,7 @@ def built(rows: Sequence[Sequence[str]]) -> Any:
     """
     bm25 = package("bm25s").BM25(k1=_K1, b=_B)
     if not any(rows):
-        raise UserError(
-            "--documents: no words in them that could be looked for"
-        )
+        raise UserError("--documents: they have no words to search for")
     bm25.index(rows, show_progress=False)
     return bm25
 

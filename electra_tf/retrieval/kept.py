@@ -176,7 +176,7 @@ def check_is_index(path: str) -> None:
     names = os.listdir(path) if os.path.isdir(path) else None
     if names is None or (names and not {FILE, "about.json"} & set(names)):
         raise UserError(
-            f"--index: {path}: is there, and no index (it has no {FILE}); "
+            f"--index: {path}: exists, and is not an index (it has no {FILE}); "
             "name another directory"
         )
 

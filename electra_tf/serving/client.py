@@ -208,7 +208,7 @@ class Client:
             found = self._api.models()
             if found is None:
                 raise UserError(
-                    f"{self.url} does not tell its models: name one"
+                    f"{self.url} does not list its models: name one"
                 )
             names = [each["name"] for each in found]
             if len(names) != 1:

@@ -280,7 +280,7 @@ class _Connection:
             try:
                 content = gzip.decompress(content)
             except (OSError, EOFError, zlib.error) as error:
-                raise NotHttp(f"the answer is no gzip: {error}") from error
+                raise NotHttp(f"the answer is not gzip: {error}") from error
         lowered = {name.lower(): v for name, v in response.headers.items()}
         return Reply(response.status, lowered, content)
 
@@ -430,7 +430,7 @@ def _tls(trust_env: bool) -> ssl.SSLContext:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         named = os.environ.get(name)
         if named and not pathlib.Path(named).exists():
-            raise UserError(f"{name}: {named} is not there")
+            raise UserError(f"{name}: {named} does not exist")
     return ssl.create_default_context()
 
 

@@ -133,9 +133,9 @@ class RestApi:
             ), False
         if isinstance(error, ssl.SSLError) and error.errno != ssl.SSL_ERROR_EOF:
             words = error.reason or str(error)
-            return f"no https: {words}; is the server asked by http://?", False
+            return f"no https: {words}; does the server use http://?", False
         if isinstance(error, http.client.IncompleteRead):
-            return "the connection broke amid the answer", True
+            return "the connection broke during the answer", True
         if isinstance(error, OSError):
             reason = getattr(error, "strerror", None) or str(error)
             return f"cannot be reached: {reason or type(error).__name__}", True

@@ -62,8 +62,7 @@ def _items(data: Any, place: str) -> Iterable[Any]:
         )
     if isinstance(data, set | frozenset):
         raise UserError(
-            f"{place}: expected a list, got a set, which has no order to "
-            "answer in"
+            f"{place}: expected a list, got a set, which has no order"
         )
     if callable(getattr(data, "to_dicts", None)):  # Polars
         return data.to_dicts()
@@ -94,7 +93,7 @@ def plain(value: Any, place: str) -> Any:
     try:
         return _plain(value, place)
     except RecursionError as error:
-        raise UserError(f"{place}: lists within lists without end") from error
+        raise UserError(f"{place}: the lists are nested without end") from error
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -66,7 +66,7 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
     for name in class_folders(path):
         if name.lower() in _UNLABELED:
             _log.warning(
-                "%s: passed over, as its texts have no label",
+                "%s: skipped, as its texts have no label",
                 files.join(path, name),
             )
             continue

@@ -140,10 +140,10 @@ def _of_content(path: str, head: bytes, delimiter: str | None) -> Layout | None:
     if named == "tsv" or not lines:
         return Layout("tsv")
     raise UserError(
-        f"{path}: what format is it? expected JSON, Parquet or a table whose "
-        f"rows have the same columns; it begins '{lines[0]:.60}'; give the "
-        "format (options.format, or --format of predict: tsv, csv, jsonl, "
-        "json) or the delimiter"
+        f"{path}: the format is not recognised: expected JSON, Parquet or a "
+        f"table whose rows have the same columns; it begins '{lines[0]:.60}'; "
+        "give the format (options.format, or --format of predict: tsv, csv, "
+        "jsonl, json) or the delimiter"
     )
 
 

@@ -89,13 +89,13 @@ class TableOptions(SplitOptions):
     ] = None
     format: Annotated[
         Literal["auto", "tsv", "csv", "jsonl", "json", "parquet", "arrow"],
-        Setting("Format of the files; auto tells it from what they hold."),
+        Setting("Format of the files; auto recognises it by their content."),
     ] = "auto"
     delimiter: Annotated[
         str | None,
         Setting(
-            "What stands between the columns of a table, a character or tab; "
-            "null tells it from the first rows."
+            "Separator of a table's columns: a character, or tab; null finds "
+            "it from the first rows."
         ),
     ] = None
 
@@ -220,8 +220,7 @@ def shards(path: str) -> tuple[str, ...]:
     missing = [number for number in range(count) if number not in there]
     if missing:
         raise UserError(
-            f"{path}: is one of {count} parts; that with the number "
-            f"{missing[0]:05d} is not there"
+            f"{path}: is one of {count} parts; part {missing[0]:05d} is missing"
         )
     return tuple(there[number] for number in range(count))
 

@@ -363,8 +363,8 @@ def load_stop_words(names: str) -> frozenset[str]:
             text = shipped[name].read_text("utf-8")
         else:
             raise UserError(
-                f"--stop_words: {name}: no such file, and no list of ours "
-                f"({', '.join(sorted(shipped))})"
+                f"--stop_words: {name}: no such file, and not the name of a "
+                f"list ({', '.join(sorted(shipped))})"
             )
         words |= {
             word.strip().lower()

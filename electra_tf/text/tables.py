@@ -48,7 +48,7 @@ def _missing(
     hint = usable[0] if len(usable) == 1 else "NAME"
     return UserError(
         f"{name}: has no column or field '{field}', but "
-        f"{', '.join(there[:20]) or 'none'}; say which holds the text: "
+        f"{', '.join(there[:20]) or 'none'}; name the one with the text: "
         f"--text_field={hint}"
     )
 
@@ -214,7 +214,7 @@ def separated(
             if strict:
                 raise UserError(
                     f"{name}:{reader.line_num + 1}: {len(row)} cells, where "
-                    f"the first line names {len(cells)} columns; mend it or "
+                    f"the first line names {len(cells)} columns; correct it or "
                     "drop --strict to have it left out"
                 )
             yield None
@@ -224,7 +224,7 @@ def separated(
         ) from error
     if bad > good:
         raise UserError(
-            f"{name}: {bad} of {bad + good} rows have not the {len(cells)} "
+            f"{name}: {bad} of {bad + good} rows do not have the {len(cells)} "
             "cells that the first line names; if this is no table, give it a "
             "name that ends in .txt"
         )
@@ -397,7 +397,7 @@ def json_values(
                 raise _not_json(stream, number, "more follows the array")
             return
         if first not in '{["-0123456789tfnN':
-            raise _not_json(stream, number, f"{first!r} begins no value")
+            raise _not_json(stream, number, f"{first!r} does not begin a value")
         while True:
             problem = ""
             try:

@@ -241,6 +241,14 @@ def extended_by(
     return tuple(result)
 
 
+def _is_text(token: str) -> bool:
+    try:
+        token.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_utf8(line: bytes) -> bool:
     try:
         line.decode("utf-8")
@@ -263,6 +271,8 @@ def _problems(tokens: tuple[str, ...]) -> list[str]:
         elif token != token.strip(" \t\r\n\v\f"):
             spaces.append(number)
         first.setdefault(token, number)
+    if not _is_text("".join(tokens)):
+        problems.append("a token that is not text (half of a character)")
     if duplicates:
         shown = ", ".join(
             f"line {n} {tokens[n - 1]!r} repeats line {first[tokens[n - 1]]}"

@@ -158,7 +158,7 @@ def latest(run_dir: str) -> str | None:
         try:
             _read_state(path)
         except UserError as error:
-            _log.warning("passing over a damaged checkpoint: %s", error)
+            _log.warning("skipping a damaged checkpoint: %s", error)
         else:
             return path
     return None
@@ -194,7 +194,7 @@ def restore(
             if optimizer is not None:
                 slots = tensors.load(files.join(path, _OPTIMIZER))
         except UserError as error:
-            _log.warning("passing over a damaged checkpoint: %s", error)
+            _log.warning("skipping a damaged checkpoint: %s", error)
             continue
         model_variables = _named_model_variables(model)
         _check(model_variables, weights, files.join(path, _MODEL))
@@ -206,8 +206,8 @@ def restore(
         return Checkpoint(path=path, step=step, state=state)
     if found:
         raise UserError(
-            f"every checkpoint in {_directory(run_dir)} is damaged: remove it"
-            " to start anew, or bring back a good copy"
+            f"every checkpoint in {_directory(run_dir)} is damaged: remove it "
+            "to start from step 0, or restore a good copy"
         )
     return None
 
@@ -377,8 +377,8 @@ def _check(
     unknown = sorted(set(arrays) - set(variables))
     if unknown:
         raise UserError(
-            f"{path} has a variable {unknown[0]} that the model has not: it"
-            " belongs to another model"
+            f"{path} has a variable {unknown[0]} that the model does not have: "
+            "it belongs to another model"
         )
 
 

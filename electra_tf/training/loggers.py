@@ -187,7 +187,7 @@ def _as_user_errors(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # each service has its own
         raise UserError(
-            f"--loggers={name}: {type(error).__name__}: {error}; mend its "
+            f"--loggers={name}: {type(error).__name__}: {error}; correct its "
             "configuration, or leave the flag out: the run keeps its metrics "
             "in metrics.jsonl anyway"
         ) from error

@@ -17,6 +17,7 @@ Precision = Literal[
 AUTO: Precision = "auto"
 FLOAT32: Precision = "float32"
 PRODUCTS: Precision = "bfloat16_products"
+MIXED: Precision = "mixed_bfloat16"
 # Overrides the processor's features: the same numbers on every machine.
 VARIABLE = "ELECTRA_TF_PRECISION"
 
@@ -39,13 +40,24 @@ def resolved(
         would end the process at products of bfloat16.
     """
     found = _resolved(precision, run_dir, jit_compile)
-    problem = processor.bfloat16_problem() if found == PRODUCTS else None
-    if problem is not None:
+    check(found)
+    return found
+
+
+def check(precision: Precision) -> None:
+    """Checks that TensorFlow can multiply in a number format here.
+
+    Raises:
+      UserError: it would end the process at products of bfloat16.
+    """
+    if precision not in (PRODUCTS, MIXED):
+        return
+    problem = processor.bfloat16_problem()
+    if problem is not None and (precision == PRODUCTS or _has_only_cpus()):
         raise UserError(
-            f"precision={found}: {problem}; set another precision, or "
+            f"precision={precision}: {problem}; set another precision, or "
             "change that variable"
         )
-    return found
 
 
 def _resolved(
@@ -61,10 +73,14 @@ def _resolved(
         return _known(given, VARIABLE)
     if jit_compile or processor.bfloat16_instructions() is None:
         return FLOAT32
+    return PRODUCTS if _has_only_cpus() else FLOAT32
+
+
+def _has_only_cpus() -> bool:
     import tensorflow as tf
 
     devices = {d.device_type for d in tf.config.list_logical_devices()}
-    return PRODUCTS if devices <= {"CPU"} else FLOAT32
+    return devices <= {"CPU"}
 
 
 def _known(name: str, where: str) -> Precision:

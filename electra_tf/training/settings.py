@@ -38,8 +38,8 @@ class AdamConfig(Settings):
     weight_decay_rate: Annotated[
         float,
         Setting(
-            "Decoupled weight decay: each step takes learning rate * this * "
-            "weight away.",
+            "Decoupled weight decay: each step subtracts learning rate * this "
+            "* weight.",
             at_least=0,
         ),
     ] = 0.01
@@ -110,7 +110,7 @@ class OptimizerConfig(AdamConfig):
         Setting(
             "For fine-tuning: the factor between the learning rates of "
             "neighbouring layers (0.8 small and base, 0.9 large); null gives "
-            "every layer the same rate.",
+            "every layer the same learning rate.",
             above=0,
         ),
     ] = None
@@ -157,7 +157,7 @@ class TrainConfig(OptimizerConfig, StepConfig):
     eval_every_steps: Annotated[
         int,
         Setting(
-            "Steps between held-out evaluations; 0 evaluates at the end alone.",
+            "Steps between held-out evaluations; 0 evaluates only at the end.",
             at_least=0,
         ),
     ] = 10_000
@@ -171,7 +171,7 @@ class TrainConfig(OptimizerConfig, StepConfig):
     checkpoint_every_steps: Annotated[
         int,
         Setting(
-            "Steps between checkpoints; 0 writes one at the end alone.",
+            "Steps between checkpoints; 0 writes only one at the end.",
             at_least=0,
         ),
     ] = 10_000
@@ -186,8 +186,8 @@ class TrainConfig(OptimizerConfig, StepConfig):
     keep_every_steps: Annotated[
         int,
         Setting(
-            "Every checkpoint whose step this divides stays as well; 0 keeps "
-            "none for that.",
+            "Checkpoints at multiples of this step are kept as well; 0 keeps "
+            "none of them.",
             at_least=0,
         ),
     ] = 0
@@ -195,8 +195,8 @@ class TrainConfig(OptimizerConfig, StepConfig):
         int,
         Setting(
             "Steps between records of the training metrics, which are means "
-            "since the last record; 0 records at evaluations and the end "
-            "alone.",
+            "since the last record; 0 records only at evaluations and at the "
+            "end.",
             at_least=0,
         ),
     ] = 100
@@ -209,8 +209,8 @@ class BasicComputeConfig(Settings):
     gradient_accumulation: Annotated[
         int,
         Setting(
-            "Into how many parts a replica cuts its share of the batch, if "
-            "memory is short.",
+            "Number of parts that a replica divides its share of the batch "
+            "into, to save memory.",
             at_least=1,
         ),
     ] = 1

@@ -223,8 +223,8 @@ class Evaluator:
             eval_data = eval_data.take(num_steps)
         if eval_data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise UserError(
-                "the held-out data repeats for ever: say how many batches to"
-                " evaluate on"
+                "the held-out data repeats for ever: give the number of "
+                "batches to evaluate on"
             )
         self._model = model
         self._data = eval_data

@@ -160,7 +160,7 @@ def meet(cluster: Cluster, seconds: float) -> None:
                 raise UserError(
                     f"strategy multi_worker: waited {seconds:g} s, and cannot "
                     f"reach {missing}; start every worker that TF_CONFIG "
-                    "names, and see that their ports are open"
+                    "names, and check that their ports are open"
                 )
             time.sleep(_POLL_SECONDS)
         # Workers that came earlier still look for this one.

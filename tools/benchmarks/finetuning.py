@@ -94,7 +94,7 @@ def _sst2(folder: str) -> tuple[list[str], list[int]]:
         pairs = [line.rsplit("\t", 1) for line in lines]
         return [p[0] for p in pairs], [int(p[1]) for p in pairs]
     except (OSError, ValueError, IndexError) as error:
-        sys.exit(f"benchmark: {path} is no train.tsv of SST-2: {error}")
+        sys.exit(f"benchmark: {path} is not train.tsv of SST-2: {error}")
 
 
 def _measure_size(

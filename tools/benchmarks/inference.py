@@ -193,7 +193,7 @@ class _Sides(NamedTuple):
     """The sides that run, and the settings they received."""
 
     running: dict[str, workers.Worker]
-    told: Mapping[str, Mapping]
+    settings: Mapping[str, Mapping]
     count: int
 
     def measured(
@@ -212,7 +212,7 @@ class _Sides(NamedTuple):
                 self.running[name].facts["version"],
                 replies[name],
                 self.count,
-                self.told[name]["precision"],
+                self.settings[name]["precision"],
             )
             for name in names
         ]
@@ -360,7 +360,8 @@ def differences(
         exact = precisions[name] == "float32"
         if not (largest < 1e-3 if exact else np.isfinite(largest)):
             raise workers.SideError(
-                f"{name} answers otherwise than {first}, by {largest:.2g}"
+                f"outputs of {name} differ from those of {first} by "
+                f"{largest:.2g}"
             )
         found[f"largest difference of {name} from {first}"] = largest
         if not exact:

@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--megabytes",
         type=float,
         default=8.0,
-        help="text a round (%(default)s)",
+        help="megabytes of text in a round (%(default)s)",
     )
 
 

@@ -47,9 +47,9 @@ def read_texts(folder: str | None, text_file: str, count: int | None) -> list:
         lines = path.read_text(encoding="utf-8").splitlines()[1:]
         texts = [line.rsplit("\t", 1)[0].strip() for line in lines]
     except OSError as error:
-        sys.exit(f"benchmark: {path} is no dev.tsv of SST-2: {error}")
+        sys.exit(f"benchmark: {path} is not dev.tsv of SST-2: {error}")
     if not texts:
-        sys.exit(f"benchmark: {path} is no dev.tsv of SST-2: it has no rows")
+        sys.exit(f"benchmark: {path} is not dev.tsv of SST-2: it has no rows")
     return texts[:count]
 
 

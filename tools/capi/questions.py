@@ -49,7 +49,7 @@ def find(path: str) -> tuple[pathlib.Path, dict[str, Any]]:
         ]
         if not versions:
             raise UserError(
-                f"{path}: no export; expected what electra-tf export "
+                f"{path}: not an export; expected what electra-tf export "
                 "--output=DIR writes"
             )
         folder = max(versions, key=lambda child: int(child.name))

@@ -76,7 +76,7 @@ it imports; arrows that follow from others are left out. The foundation
 | `configs/finetune/` | settings of fine-tuning, one file for each task |
 | `docs/` | these pages, and in `docs/results/` the measurements |
 | `examples/` | short programs and notebooks, each run by a test |
-| `findings/` | scripts that each show a surprise of a public library |
+| `findings/` | scripts, each on unexpected behaviour of a public library |
 | `tests/` | `test_<room>_<file>.py`; `golden/`: recorded numbers |
 | `tools/` | checks and measurements to run yourself |
 

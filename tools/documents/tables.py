@@ -36,9 +36,9 @@ def scores(results: Results, *, full: bool) -> str:
     kinds = _KINDS if full else _KINDS[:2]
     heads = ["task", "pre-trained", "random weights"]
     if full:
-        heads.append("random weights that begin on neighbours and equal words")
+        heads.append("random weights, with local_start and match_heads")
     lines = [
-        _row(*heads, "constant answer"),
+        _row(*heads, "constant prediction"),
         _row("---", *["---:"] * len(heads)),
     ]
     for entry in results.entries("tasks").values():

@@ -117,7 +117,7 @@ class TaskModel(ReadingTask):
                 if not 0 < cut < len(examples):
                     raise UserError(
                         f"validation_split: {validation_split} of "
-                        f"{len(examples)} inputs leaves nothing on one side"
+                        f"{len(examples)} inputs leaves one side empty"
                     )
                 validation_data = _Examples(
                     examples[cut:], weights and weights[cut:]

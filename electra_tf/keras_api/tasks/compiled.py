@@ -208,7 +208,7 @@ class CompiledTask(FineTuner, abc.ABC):
         if optimizer is not None and given:
             raise UserError(
                 f"{next(iter(given))}: is a setting of ELECTRA's optimizer; "
-                "leave optimizer out, or set the rate in yours"
+                "leave optimizer out, or set it in your optimizer"
             )
         for one in tf.nest.flatten(loss):
             _check_loss(one, self.gives_logits)
@@ -467,12 +467,15 @@ class CompiledTask(FineTuner, abc.ABC):
 def _policy(dtype: Any) -> Any:
     """Returns a dtype policy; None means Keras' global one."""
     try:
-        return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        found = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     except (TypeError, ValueError) as error:
         raise UserError(
             f"dtype: {dtype!r} is none of float32, bfloat16, mixed_bfloat16 "
             "and mixed_float16"
         ) from error
+    if found.compute_dtype == "bfloat16":
+        precision.check(precision.MIXED)
+    return found
 
 
 def _snake(name: str) -> str:
@@ -529,12 +532,13 @@ def _check_loss(loss: Any, logits: bool) -> None:
     config = loss.get_config() if isinstance(loss, keras.Loss) else {}
     if config.get("from_logits") and not logits:
         raise UserError(
-            f"loss: {type(loss).__name__} is of logits (from_logits=True), "
+            f"loss: {type(loss).__name__} expects logits (from_logits=True), "
             "and the model gives probabilities; leave from_logits out"
         )
     name = _name_of(loss)
     if logits and name.startswith("binary") and not config.get("from_logits"):
         raise UserError(
-            f"loss: {name} is of probabilities, and the model gives scores of "
-            "any size; take keras.losses.BinaryCrossentropy(from_logits=True)"
+            f"loss: {name} expects probabilities, and the model gives scores "
+            "of any size; take "
+            "keras.losses.BinaryCrossentropy(from_logits=True)"
         )

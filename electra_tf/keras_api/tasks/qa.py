@@ -209,9 +209,7 @@ def _spans(answer: Any, context: str, where: str) -> list[tuple[str, int]]:
     if isinstance(answer, str):
         start = context.find(answer)
         if start < 0:
-            raise UserError(
-                f"{where}: '{answer:.60}' does not stand in its context"
-            )
+            raise UserError(f"{where}: '{answer:.60}' is not in its context")
         return [(answer, start)]
     if isinstance(answer, Mapping):
         texts, starts = answer.get("text"), answer.get("answer_start")

@@ -169,9 +169,9 @@ class CrossEncoder(TaskModel):
         """See `TaskModel.check_streamed`."""
         if self.task.options.loss != "pointwise":
             raise UserError(
-                "x: a query's passages are learned together, which a dataset "
-                "may have in several batches; give lists, or make the model "
-                "with options={'loss': 'pointwise'}"
+                "x: all passages of a query are needed in one batch, and a "
+                "dataset may divide them; give lists, or make the model with "
+                "options={'loss': 'pointwise'}"
             )
 
     def predicted(

@@ -196,8 +196,8 @@ class SavedTask(Adaptable, CompiledTask):
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             raise UserError(
-                f"{filepath}: HDF5 cannot bring a {type(self).__name__} back; "
-                "name a .keras file, or take save_pretrained(DIRECTORY)"
+                f"{filepath}: a {type(self).__name__} cannot be loaded from "
+                "HDF5; name a .keras file, or take save_pretrained(DIRECTORY)"
             )
         save_whole(super().save, filepath, overwrite, zipped, **named)
 

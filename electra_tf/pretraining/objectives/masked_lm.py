@@ -46,7 +46,7 @@ class MaskedLM(Objective):
         if config.disallow_correct or config.temperature_start:
             raise UserError(
                 "objective.kind, objective.disallow_correct, "
-                "objective.temperature_start: a masked LM (mlm) draws no "
+                "objective.temperature_start: a masked LM (mlm) takes no "
                 "samples; leave these keys out"
             )
         super().check()

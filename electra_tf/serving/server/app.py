@@ -124,7 +124,7 @@ class App:
         try:
             if not scope["http_version"].startswith("1."):
                 status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
-                raise RequestError(status, "HTTP/1.1 is spoken here", True)
+                raise RequestError(status, "This server speaks HTTP/1.1", True)
             scope = _with_plain_target(scope)
             headers = {k.decode("latin-1"): v.decode("latin-1")
                        for k, v in scope["headers"]}  # fmt: skip

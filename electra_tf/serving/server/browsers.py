@@ -91,7 +91,9 @@ class Browsers:
             # Browsers that send no Origin still send the request's site.
             if headers.get("sec-fetch-site", "") in ("cross-site", "same-site"):
                 if method not in ("GET", "HEAD"):
-                    raise _refused("Pages of other sites are not answered")
+                    raise _refused(
+                        "Requests from pages of other sites are refused"
+                    )
             return {}
         if _ANY in self._origins or origin in self._origins:
             allowed = _ANY if _ANY in self._origins else headers["origin"]
@@ -102,8 +104,8 @@ class Browsers:
         if method in ("GET", "HEAD"):
             return {}  # the browser hides the response from the page
         raise _refused(
-            f"Pages of {origin[:100]} are not answered; start the server with "
-            "--cors_origins to allow an origin"
+            f"Requests from pages of {origin[:100]} are refused; start the "
+            "server with --cors_origins to allow an origin"
         )
 
     def _knows(self, name: str) -> bool:

@@ -122,7 +122,9 @@ def _manager() -> Iterator[Any]:
         manager = cancellation.CancellationManager()
     except (ImportError, AttributeError) as error:
         if not _warned:
-            _LOG.warning("calls that nobody waits for run on: %s", error)
+            _LOG.warning(
+                "calls cannot be cancelled, and run to their end: %s", error
+            )
             _warned.append(True)
         yield None
         return

@@ -55,13 +55,13 @@ class Metrics:
 
         self.requests = counter(
             "requests_total",
-            "Requests, by what was asked and the HTTP status.",
+            "Requests, by kind of request and HTTP status.",
             "model", "verb", "status",
         )  # fmt: skip
         self.request_seconds = histogram(
             "request_seconds",
-            "From a request's headers to its answer, of those that a model has "
-            "answered.",
+            "Time from a request's headers to its answer, for requests that a "
+            "model answered.",
             _SECONDS,
             "verb", "protocol",
         )  # fmt: skip

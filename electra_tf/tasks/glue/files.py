@@ -140,7 +140,7 @@ def rows(glue_set: GlueSet, path: str) -> Iterator[GlueRow]:
     if bad:
         shown = ", ".join(map(str, bad[:5])) + (", ..." if bad[5:] else "")
         _log.warning(
-            "%s: left out %d rows that are cut off (lines %s)",
+            "%s: left out %d truncated rows (lines %s)",
             path, len(bad), shown,
         )  # fmt: skip
 
@@ -235,7 +235,7 @@ def downloaded_rows(
             )
         raise UserError(
             f"glue/{glue_set.name}: TensorFlow Datasets cannot get it "
-            f"({problem[0]:.160}); {cure}, or lay them into its cache by "
+            f"({problem[0]:.160}); {cure}, or copy them into its cache with "
             "tools/prepare_glue.py"
         ) from error
     found = {}

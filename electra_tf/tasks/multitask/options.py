@@ -18,13 +18,15 @@ class Member(Settings):
     )
     data: Annotated[
         str | None,
-        Setting("Its data, in --data or anywhere; null is --data itself."),
+        Setting(
+            "Path of its data, in --data or elsewhere; null is --data itself."
+        ),
     ] = None
     label: Annotated[
         str | None,
         Setting(
-            "What its head, scores and model are called; null takes the last "
-            "part of the name."
+            "Name of its head, scores and model; null takes the last part of "
+            "the name."
         ),
     ] = None
 
@@ -46,8 +48,9 @@ class MultitaskOptions(Settings):
     power: Annotated[
         float,
         Setting(
-            "Rows of a task are drawn in proportion to their number to this "
-            "power: 1 takes every row once an epoch, 0 as many of each task.",
+            "Rows of a task are sampled in proportion to their number to this "
+            "power: 1 takes every row once in an epoch, 0 the same number from "
+            "each task.",
             at_least=0,
         ),
     ] = 0.75

@@ -323,7 +323,9 @@ def _make(
 ) -> Task:
     cls = task_class(member.name)
     if issubclass(cls, Multitask):
-        raise UserError("multitask: options.tasks: cannot be one of them")
+        raise UserError(
+            "multitask: options.tasks: multitask cannot be one of its own tasks"
+        )
     where = f"options.tasks: {member.key}: options"
     options: Any = config.from_dict(cls.Options, member.options, where)
     if member.data is not None:

@@ -130,7 +130,7 @@ def _reason(error: Exception) -> str:
 def _text(record: Mapping[str, Any], key: str) -> str:
     text = record[key]
     if not isinstance(text, str):
-        raise TypeError(f"{key} is no text but {text!r:.40}")
+        raise TypeError(f"{key} is not a text but {text!r:.40}")
     if not text.isascii():
         check_unicode(text, key)
     return text
@@ -165,7 +165,7 @@ def question_of(
     if isinstance(answers, Mapping):
         answers = answers_listed(answers)
     if answers is not None and not isinstance(answers, list):
-        raise TypeError(f"answers is no list but {answers!r:.40}")
+        raise TypeError(f"answers is not a list but {answers!r:.40}")
     impossible = bool(truth_of(question.get("is_impossible"), "is_impossible"))
     if impossible and answers:
         raise ValueError(
@@ -212,9 +212,11 @@ def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
     if isinstance(texts, str) and isinstance(starts, int):
         return [{"text": texts, "answer_start": starts}]
     if not isinstance(texts, list):
-        raise TypeError(f"answers.text is no list but {texts!r:.40}")
+        raise TypeError(f"answers.text is not a list but {texts!r:.40}")
     if not isinstance(starts, list) or len(starts) != len(texts):
-        raise ValueError("answers has other numbers of text and answer_start")
+        raise ValueError(
+            "answers has different numbers of text and answer_start"
+        )
     return [
         {"text": text, "answer_start": start}
         for text, start in zip(texts, starts)
@@ -288,8 +290,8 @@ def check_ids(examples: Iterable[QAExample]) -> None:
         name = example.question_id
         if name in places:
             raise UserError(
-                f"{example.place}: question id '{name}' comes twice, before "
-                f"at {places[name]}; ids must differ"
+                f"{example.place}: question id '{name}' comes twice, first at "
+                f"{places[name]}; ids must differ"
             )
         places[name] = example.place
 
@@ -361,7 +363,7 @@ def unusable(example: QAExample, splitter: Splitter = WORDS) -> str | None:
     if locate_answer(example, splitter):
         return _shifted(example)
     return (
-        f"its answer '{example.target:.60}' does not stand at character "
+        f"its answer '{example.target:.60}' is not at character "
         f"{example.answer_start} of its context"
     )
 

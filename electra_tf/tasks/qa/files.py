@@ -136,7 +136,7 @@ def _row(row: Any, place: str, number: int) -> QAExample:
         if context is None:
             raise KeyError("context")
         if not isinstance(context, str):
-            raise TypeError(f"context is no text but {context!r:.40}")
+            raise TypeError(f"context is not a text but {context!r:.40}")
         return question_of(context, record, place)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error

@@ -26,7 +26,11 @@ class QAFeatureConfig(Settings):
         int, Setting("Tokens between the starts of two windows.", at_least=1)
     ] = 128
     max_query_length: Annotated[
-        int, Setting("Tokens of a question that are kept.", at_least=1)
+        int,
+        Setting(
+            "Maximum tokens of a question; longer ones are truncated.",
+            at_least=1,
+        ),
     ] = 64
 
     def __post_init__(self) -> None:
@@ -62,7 +66,8 @@ class QAOptions(QAFeatureConfig, SplitOptions):
         Literal["head", "first_token"],
         Setting(
             "How questions without an answer are recognised: by a classifier "
-            "that is learned beside, or by the score of [CLS] as the answer."
+            "that is trained together with the spans, or by the score of [CLS] "
+            "as the answer."
         ),
     ] = "head"
     answerable_weight: Annotated[
@@ -70,7 +75,7 @@ class QAOptions(QAFeatureConfig, SplitOptions):
     ] = 0.5
     beam_size: Annotated[
         int,
-        Setting("Starts that are looked at, and ends of each.", at_least=1),
+        Setting("Starts that are considered, and ends for each.", at_least=1),
     ] = 20
     n_best_size: Annotated[
         int, Setting("Answers that are kept for each question.", at_least=1)

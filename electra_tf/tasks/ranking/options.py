@@ -55,13 +55,13 @@ class RankingOptions(TableOptions):
     relevant_from: Annotated[
         float,
         Setting(
-            "Least relevance that is relevant: in a positive, and for MRR and "
-            "MAP."
+            "Minimum relevance of a relevant passage: of positives, and for "
+            "MRR and MAP."
         ),
     ] = 1.0
     loss: Annotated[
         Literal["pairwise", "listwise", "listnet", "pointwise"],
-        Setting("Loss of a query's passages; listnet is for grades."),
+        Setting("Loss of a query's passages; listnet is for graded relevance."),
     ] = "listwise"
     num_negatives: Annotated[
         int,
@@ -89,14 +89,17 @@ class RankingOptions(TableOptions):
         int, Setting("Tokens of a row, query and special tokens included.")
     ] = 256
     max_query_length: Annotated[
-        int, Setting("Tokens of a query that are kept.", at_least=1)
+        int,
+        Setting(
+            "Maximum tokens of a query; longer ones are truncated.", at_least=1
+        ),
     ] = 64
     hidden_layer: Annotated[
         bool, Setting("Give the head a hidden layer; the original has none.")
     ] = False
     hidden_activation: Annotated[
         HiddenActivation,
-        Setting("What follows that layer; tanh makes BERT's pooler of it."),
+        Setting("Activation of that layer; tanh makes it BERT's pooler."),
     ] = "gelu"
 
     def __post_init__(self) -> None:

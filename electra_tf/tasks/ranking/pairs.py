@@ -300,7 +300,8 @@ def _check_ids(
     given.add(key)
     if queries.setdefault(key[0], pair.query) != pair.query:
         raise UserError(
-            f"{place}: the query id '{key[0]:.40}' is another query's already"
+            f"{place}: the query id '{key[0]:.40}' belongs to another query "
+            "already"
         )
 
 

@@ -90,7 +90,8 @@ class Ranking(FileTask):
         if len(telling) < len(queries):
             _log.warning(
                 "%s: %d of %d validation queries have no relevant passage, and "
-                "do not count", path, len(queries) - len(telling), len(queries),
+                "are not counted",
+                path, len(queries) - len(telling), len(queries),
             )  # fmt: skip
         if not telling:
             raise UserError(

@@ -16,7 +16,7 @@ _PENALTY = Setting(
     at_least=0,
 )
 _NGRAM = Setting(
-    "Length of the runs of tokens that no text has twice; 0 allows it.",
+    "An output never repeats a run of this many tokens; 0 allows repeats.",
     at_least=0,
 )
 _LENGTH = Setting(
@@ -59,14 +59,15 @@ class Seq2SeqOptions(TableOptions):
     from_encoder: Annotated[
         bool,
         Setting(
-            "Begin the decoder with the encoder's weights where these come "
+            "Initialise the decoder with the encoder's weights, if these come "
             "from a checkpoint."
         ),
     ] = True
     label_smoothing: Annotated[
         float,
         Setting(
-            "Share of the truth that is spread over all tokens in the loss.",
+            "Label smoothing: share of the true token's probability that is "
+            "spread over all tokens.",
             at_least=0,
             below=1,
         ),
@@ -74,8 +75,8 @@ class Seq2SeqOptions(TableOptions):
     beam_size: Annotated[
         int,
         Setting(
-            "Hypotheses that are followed; 1 takes the best token at each "
-            "step, as is done while training.",
+            "Hypotheses kept at each step; 1 takes the best token at each "
+            "step, as evaluations during training do.",
             at_least=1,
         ),
     ] = 4
@@ -105,8 +106,8 @@ class Seq2SeqOptions(TableOptions):
             )
         if self.n_best > self.beam_size:
             raise UserError(
-                f"n_best: {self.n_best}, and beam_size is {self.beam_size}; "
-                "a search has no more than that to tell"
+                f"n_best: {self.n_best}, and beam_size is {self.beam_size}; a "
+                "search returns at most beam_size"
             )
 
     def search(self) -> SearchConfig:

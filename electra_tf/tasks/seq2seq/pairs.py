@@ -220,8 +220,8 @@ def _parallel(source: str, target: str) -> Iterator[Pair]:
             if second is None:
                 ends, other = target, source
             raise UserError(
-                f"{ends}: ends after {number - 1:,} lines, and {other} goes "
-                "on; expected as many lines in both"
+                f"{ends}: ends after {number - 1:,} lines, and {other} has "
+                "more; expected the same number of lines in both"
             )
         if ".tags." in source and all(
             _TAGS.match(line) for line in (first[1], second[1])
@@ -230,7 +230,7 @@ def _parallel(source: str, target: str) -> Iterator[Pair]:
             continue
         yield Pair(first[1], second[1], f"{source}:{first[0]}")
     if tags:
-        _log.warning("%s: %d lines of marks are left out", source, tags)
+        _log.warning("%s: %d lines of markup are left out", source, tags)
 
 
 def read_set(name: str, split: str, data_dir: str | None) -> list[Pair] | None:

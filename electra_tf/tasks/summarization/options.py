@@ -55,16 +55,16 @@ class SummaryOptions(TableOptions):
     num_words: Annotated[
         int | None,
         Setting(
-            "Words of a summary, as near as whole sentences come; null where "
-            "its length is given otherwise.",
+            "Words of a summary, as close as whole sentences allow; null where "
+            "another option gives its length.",
             at_least=1,
         ),
     ] = None
     ratio: Annotated[
         float | None,
         Setting(
-            "A summary's share of the document's words; null where its length "
-            "is given otherwise.",
+            "A summary's share of the document's words; null where another "
+            "option gives its length.",
             above=0,
             at_most=1,
         ),

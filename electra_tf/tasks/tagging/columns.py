@@ -138,17 +138,19 @@ def read_columns(
         if ontonotes:
             cells = cells[: _ONTONOTES[1] + 1]
         if not width and _names_columns(cells, columns):
-            _log.warning("%s:%d: names the columns", path, number)
+            _log.warning(
+                "%s:%d: skipped, as it names the columns", path, number
+            )
             continue
         if not width:
             width, width_line = len(cells), number
             _check(columns, width, f"{path}:{number}")
         if len(cells) != width:
             raise UserError(
-                f"{path}:{number}: {_columns(len(cells))}, expected {width} "
-                f"as in line {width_line}; mend it, or say which separator "
-                "(options.separator) is between columns, or what comments "
-                "begin with (options.comment)"
+                f"{path}:{number}: {_columns(len(cells))}, expected {width} as "
+                f"in line {width_line}; correct it, or give the separator that "
+                "(options.separator) is between columns, or the beginning of "
+                "comments (options.comment)"
             )
         if conllu and not _WORD_NUMBER.fullmatch(cells[0]):
             continue

@@ -57,7 +57,7 @@ class TaggingOptions(SplitOptions):
         tuple[str, ...] | None,
         Setting(
             "Names of the tags, where the files number them from 0; null where "
-            "they have their names, or tell them."
+            "the files have names."
         ),
     ] = None
     separator: Annotated[
@@ -70,8 +70,9 @@ class TaggingOptions(SplitOptions):
     comment: Annotated[
         str | None,
         Setting(
-            "What a line that is passed over begins with; null takes '#' and a "
-            "space where the rest is no word with its tag, an empty text none."
+            "Beginning of a line to skip, as a comment; null takes '#' and a "
+            "space, unless a word with its tag follows; an empty text skips no "
+            "line."
         ),
     ] = None
     scheme: Annotated[

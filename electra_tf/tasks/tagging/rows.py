@@ -154,8 +154,8 @@ def read_rows(
         )  # fmt: skip
     if len(found) == 1 and len(found[0].tokens) > _LONG:
         _log.warning(
-            "%s: all %d words are one sentence: no column tells the sentences, "
-            "and no empty row divides them", path, len(found[0].tokens),
+            "%s: all %d words are one sentence: no column names the sentences, "
+            "and no empty row separates them", path, len(found[0].tokens),
         )  # fmt: skip
     if not found:
         raise UserError(f"{path}: holds no words")

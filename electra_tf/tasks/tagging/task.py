@@ -182,7 +182,8 @@ class Tagging(FileTask):
                 if not tagging_schemes.belongs(tag, scheme):
                     raise UserError(
                         f"{sentence.place_of(i)}: the tag '{tag}' is none of "
-                        f"the scheme {scheme}; mend it, or set options.scheme"
+                        f"the scheme {scheme}; correct it, or set "
+                        "options.scheme"
                     )
                 first = first or sentence.place_of(i)
                 new[tag] += 1
@@ -273,8 +274,8 @@ class Tagging(FileTask):
         odd = min(places.keys() - like - {tagging_schemes.OUTSIDE} or inside)
         other = max(inside - {odd}, default=tagging_schemes.OUTSIDE)
         raise UserError(
-            f"{places[odd][0].place_of(places[odd][1])}: the tags are those of "
-            f"no one scheme: '{odd}' beside '{other}'; mend them, or set "
+            f"{places[odd][0].place_of(places[odd][1])}: the tags do not fit "
+            f"one scheme: '{odd}' beside '{other}'; correct them, or set "
             "options.scheme to one of "
             + ", ".join(tagging_schemes.SCHEMES)
             + " (none: tags that spell no spans)"
@@ -356,8 +357,8 @@ class Tagging(FileTask):
             unseen = len(examples) - len(set(found.examples.tolist()))
             if unseen:
                 _log.warning(
-                    "%d training sentences hold nothing that the tokenizer "
-                    "knows, and are left out", unseen,
+                    "%d training sentences have no known token, and are left "
+                    "out", unseen,
                 )  # fmt: skip
         return found
 

@@ -42,7 +42,7 @@ from electra_tf.tasks.texts.task import TextExample, TextTask
 
 _log = logging.getLogger(__name__)
 _LABEL_HINT = (
-    "options.label_column names it; for one column a label give "
+    "options.label_column names it; if each label has a column give "
     "options.label_columns; for a file without a header options.columns"
 )
 # 4,5 means 4.5; but 1,234 may be a thousand and more.
@@ -125,8 +125,8 @@ class TableTask(FileTask, TextTask):
         column = split_column(first)
         if column is not None:
             _log.warning(
-                "%s: the column '%s' names splits, and is not looked at: all "
-                "rows are for %s; write each split to a file of its own",
+                "%s: the column '%s' names splits, and is ignored: all rows "
+                "are for %s; write each split to a file of its own",
                 paths[0], column, split,
             )  # fmt: skip
         return self._examples(rows, needed)
@@ -411,8 +411,8 @@ class Classification(TableTask):
             and positive is None
         ):
             raise UserError(
-                f"options.metric: {self.metric} is of two classes, and there "
-                f"are {len(self._labels)}: name the one that it is of "
+                f"options.metric: {self.metric} is for two classes, and there "
+                f"are {len(self._labels)}: name the label to compute it for "
                 "(options.positive_label), pin the two (options.labels), or "
                 f"choose one of {', '.join(OF_CLASSES)}"
             )

@@ -38,7 +38,7 @@ class TextOptions(Settings):
     ] = False
     hidden_activation: Annotated[
         HiddenActivation,
-        Setting("What follows that layer; tanh makes BERT's pooler of it."),
+        Setting("Activation of that layer; tanh makes it BERT's pooler."),
     ] = "gelu"
 
 
@@ -55,7 +55,7 @@ class TextTableOptions(TextOptions, TableOptions):
     incomplete: Annotated[
         Literal["refuse", "skip"],
         Setting(
-            "What becomes of rows without a text, or without a label among "
+            "What to do with rows without a text, or without a label among "
             "others: an empty cell, null, NaN, the '-' and the -1 of NLI. skip "
             "leaves them out of training and validation, and counts them."
         ),
@@ -145,8 +145,9 @@ class ClassificationOptions(TextTableOptions):
     positive_label: Annotated[
         str | None,
         Setting(
-            "Label that f1, precision and recall are of; null takes the second "
-            "of two, and of more all, weighted by their examples."
+            "Label that f1, precision and recall are computed for; null takes "
+            "the second of two, and for more labels the mean over all, "
+            "weighted by their examples."
         ),
     ] = None
 
@@ -219,9 +220,9 @@ class RegressionOptions(TextTableOptions):
     scale: Annotated[
         float | None,
         Setting(
-            "Number that the targets are divided by (5 for STS-B); null takes "
-            "the mean of the training data off and divides by their standard "
-            "deviation.",
+            "Number that the targets are divided by (5 for STS-B); null "
+            "subtracts the mean of the training data and divides by its "
+            "standard deviation.",
             above=0,
         ),
     ] = None

@@ -265,14 +265,22 @@ def _list(text: str, known: list[str], flag: str) -> list[str]:
 def main() -> int:
     """Runs the units; prints the table and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="made by build-data")
+    parser.add_argument(
+        "--data", required=True, help="directory made by build-data"
+    )
     parser.add_argument("--output", required=True, help="the study's folder")
     parser.add_argument("--base", default=str(HERE / "base.yaml"))
     parser.add_argument("--flops", type=float, default=1e14)
-    parser.add_argument("--blimp", default="", help="minimal pairs, globs")
+    parser.add_argument(
+        "--blimp",
+        default="",
+        help="files of minimal pairs: globs, separated by commas",
+    )
     parser.add_argument("--glue", default="", help="the official TSV folders")
     parser.add_argument("--conll", default="", help="CoNLL-2000's folder")
-    parser.add_argument("--max_train", type=int, help="rows of a task")
+    parser.add_argument(
+        "--max_train", type=int, help="maximum training rows of a task"
+    )
     parser.add_argument("--methods", default="", help="some, by commas")
     parser.add_argument("--measures", default="", help="some, by commas")
     parser.add_argument("--seeds", default="1,2,3")

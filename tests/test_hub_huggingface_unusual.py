@@ -1,0 +1,204 @@
+"""Tests tokenizer files with unusual, contradictory or malformed content.
+
+What is expected was seen in transformers 4.57 and 5.23, which agree.
+"""
+
+import copy
+import json
+
+import hub_models
+import pytest
+from test_hub_huggingface_rows import VOCAB, model_of
+from test_hub_huggingface_rows_tokenizer import BERT, WORDS, as_version_5
+
+from electra_tf.errors import UserError
+from electra_tf.hub import huggingface
+from electra_tf.hub import huggingface_tokenizer as files_of
+from electra_tf.text.vocab import SPECIALS, AddedToken, Vocab
+
+TOKENS = (*SPECIALS, *WORDS)
+AS_WRITTEN = {"tokenizer_class": "PreTrainedTokenizerFast"}
+
+
+def sequence(*steps):
+    steps = [s if isinstance(s, dict) else {"type": s} for s in steps]
+    return {"type": "Sequence", "normalizers": steps}
+
+
+CASED = BERT | {"lowercase": False}
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "lower_case", "strips", "said"),
+    [
+        (BERT, True, True, ()),
+        (sequence(BERT), True, True, ()),
+        (sequence(sequence(CASED)), False, False, ()),
+        (CASED | {"strip_accents": True}, False, True, ()),
+        (BERT | {"strip_accents": False}, True, False, ()),
+        (sequence(CASED, "Lowercase"), True, False, ("steps",)),
+        ({"type": "Lowercase"}, True, False, ("Chinese", "steps")),
+        (sequence("Lowercase"), True, False, ("Chinese", "steps")),
+        (sequence("NFD", "StripAccents"), False, True, ("Chinese", "steps")),
+        (sequence(), False, False, ("Chinese", "control")),
+        (sequence("Replace", BERT), True, True, ("Replace, Bert",)),
+        (sequence(BERT | {"clean_text": False}), True, True, ("control",)),
+        (
+            sequence(BERT | {"handle_chinese_chars": False}),
+            True, True, ("Chinese",),
+        ),
+    ],
+)  # fmt: skip
+def test_steps_of_a_normaliser(tmp_path, normalizer, lower_case, strips, said):
+    path = as_version_5(tmp_path, TOKENS, normalizer=normalizer, **AS_WRITTEN)
+    found = files_of.read(path)
+    stripped = found.strip_accents
+    assert found.lower_case is lower_case
+    assert (lower_case if stripped is None else stripped) is strips
+    assert len(found.assumed) == len(said)
+    for words, sentence in zip(said, found.assumed):
+        assert words in sentence
+
+
+def test_a_splitter_inside_a_sequence(tmp_path):
+    path = as_version_5(tmp_path, TOKENS)
+    inside = [{"type": "BertPreTokenizer"}]
+    for added, said in ([], ""), ([{"type": "Digits"}], "Digits"):
+        parts = {"type": "Sequence", "pretokenizers": inside + added}
+        hub_models.edit(tmp_path / "tokenizer.json", pre_tokenizer=parts)
+        found = files_of.read(path).assumed
+        assert bool(found) == bool(said) and said in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    "kind", ["ElectraTokenizer", "BertTokenizerFast", None]
+)
+def test_settings_that_are_missing_have_the_class_s_defaults(tmp_path, kind):
+    unlike = BERT | {"lowercase": False, "handle_chinese_chars": False}
+    path = as_version_5(tmp_path, TOKENS, normalizer=unlike)
+    kept = {"tokenizer_class": kind} if kind else {}
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text(json.dumps(kept))
+    found = files_of.read(path)
+    assert found.lower_case and found.strip_accents is None
+    (note,) = found.assumed
+    assert "has no do_lower_case" in note
+    settings.write_text(json.dumps(kept | {"do_lower_case": True}))
+    unlike = BERT | {"strip_accents": False}
+    hub_models.edit(tmp_path / "tokenizer.json", normalizer=unlike)
+    found = files_of.read(path)
+    assert found.strip_accents is None and not found.assumed
+
+
+def test_sentence_transformers_may_lower_case_first(tmp_path):
+    path = as_version_5(tmp_path, TOKENS, do_lower_case=False)
+    beside = tmp_path / "sentence_bert_config.json"
+    for first in False, True:
+        beside.write_text(json.dumps({"do_lower_case": first}))
+        found = files_of.read(path)
+        assert found.lower_case is first
+        assert found.strip_accents is (False if first else None)
+        assert bool(found.assumed) == first
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer_config.json", ["[E1]", "covid"]),
+        ("tokenizer_config.json", [{"content": "[E1]"}, "covid"]),
+        ("special_tokens_map.json", ["[E1]", "covid"]),
+    ],
+)
+def test_further_special_tokens_without_ids(tmp_path, file, content):
+    path = as_version_5(tmp_path, TOKENS)
+    place = tmp_path / file
+    settings = json.loads(place.read_text()) if place.exists() else {}
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        place.write_text(json.dumps({**settings, key: content}))
+        found = files_of.read(path)
+        assert found.vocab.tokens == (*TOKENS, "[E1]")
+        assert set(found.vocab.added) == {
+            AddedToken("[E1]"), AddedToken("covid"),
+        }  # fmt: skip
+    # The table has no row for it.
+    found = files_of.read(path, rows=len(TOKENS))
+    assert found.vocab.added == (AddedToken("covid"),)
+    assert "'[E1]' is split" in found.assumed[0]
+
+
+@pytest.mark.parametrize("other", [("a", ""), ("", ""), ("b", "a")])
+def test_lines_that_no_text_gives(tmp_path, other):
+    tokens = (*SPECIALS, "a", "b", *other, *map(str, range(200)))
+    (tmp_path / "vocab.txt").write_text("".join(f"{t}\n" for t in tokens))
+    found = files_of.read(str(tmp_path))
+    assert "empty lines" in found.assumed[0]
+    for i, token in enumerate(tokens):
+        if token and i == max(n for n, t in enumerate(tokens) if t == token):
+            assert found.vocab.ids[token] == i
+    # A file with many of them is damaged.
+    with open(tmp_path / "vocab.txt", "a") as handle:
+        handle.write("a\na\na\n")
+    with pytest.raises(UserError, match="duplicate"):
+        files_of.read(str(tmp_path))
+
+
+def test_ends_of_a_text_under_other_roles(tmp_path):
+    named = {"[CLS]": "<s>", "[SEP]": "</s>"}
+    path = as_version_5(tmp_path, [named.get(t, t) for t in TOKENS])
+    with pytest.raises(UserError, match=r"tokenizer_config\.json has to give"):
+        files_of.read(path)
+    hub_models.edit(
+        tmp_path / "tokenizer_config.json", bos_token="<s>", eos_token="</s>"
+    )
+    assert files_of.read(path).vocab.tokens == TOKENS
+
+
+def test_half_a_character_is_no_token():
+    with pytest.raises(UserError, match="not text"):
+        Vocab((*SPECIALS, "\ud83d"))
+
+
+# --- malformed -------------------------------------------------------------
+
+
+def _places(content, path=()):
+    """Yields the paths of all values but most of a vocabulary's."""
+    yield path
+    if path[-1:] == ("vocab",):
+        content = {"[PAD]": 0}
+    inner = content.items() if isinstance(content, dict) else ()
+    if isinstance(content, list):
+        inner = enumerate(content[:1])
+    for key, value in inner:
+        yield from _places(value, (*path, key))
+
+
+def _with(content, path, value):
+    if not path:
+        return value
+    content = copy.deepcopy(content)
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "tokenizer_config.json"]
+)
+def test_values_of_other_types_are_read_or_refused(tmp_path, file):
+    huggingface.write(str(tmp_path), model_of(None))
+    as_version_5(tmp_path, VOCAB.tokens)
+    (tmp_path / "vocab.txt").unlink()
+    place = tmp_path / file
+    content = json.loads(place.read_text())
+    refused = 0
+    for path in _places(content):
+        for value in (True, [[]], {"x": {}}):
+            place.write_text(json.dumps(_with(content, path, value)))
+            try:
+                huggingface.read(str(tmp_path))
+            except UserError:
+                refused += 1
+    assert refused
