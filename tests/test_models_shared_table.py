@@ -87,7 +87,7 @@ def test_only_what_is_inside_and_only_this_table_and_thread():
         "mlm",
     ],
 )
-def test_a_step_of_pretraining(name, monkeypatch):
+def test_a_step_of_pretraining(name, monkeypatch, plain_kernels):
     batch = next(iter(tiny.dataset()))
 
     def step():

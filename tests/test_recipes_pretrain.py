@@ -17,6 +17,7 @@ import electra_tf
 from electra_tf import config, tensors
 from electra_tf.cli import app
 from electra_tf.keras_api.settings import PretrainSettings
+from electra_tf.models import kernels
 from electra_tf.models.config import GENERATOR_FRACTIONS, SIZES, ModelConfig
 from electra_tf.text.vocab import load_vocab
 
@@ -35,7 +36,8 @@ def data(tmp_path_factory, sample_text_dir):
 def run(tmp_path_factory, data):
     output = tmp_path_factory.mktemp("run") / "run"
     steps = ("train.num_train_steps=6", "train.eval_every_steps=3")
-    assert app.run(flags(data, output, *steps)) == 0
+    with kernels.use("plain"):  # compiling would take most of the time
+        assert app.run(flags(data, output, *steps)) == 0
     return output
 
 
@@ -73,6 +75,7 @@ def test_other_settings_are_refused(run, data, capfd):
     assert "num_train_steps: 6 there, 7 now" in message
 
 
+@pytest.mark.usefixtures("plain_kernels")
 def test_evaluation_repeats(run, data, tmp_path):
     metrics = []
     for name in "ab":
@@ -143,6 +146,7 @@ def test_missing_data_is_named(tmp_path, capfd):
     assert "none" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("plain_kernels")
 def test_corrupt_records_are_named_or_left_out(data, tmp_path, capfd):
     import shutil
 
@@ -159,6 +163,7 @@ def test_corrupt_records_are_named_or_left_out(data, tmp_path, capfd):
     assert app.run([*words, "--skip_corrupt"]) == 0
 
 
+@pytest.mark.usefixtures("plain_kernels")
 def test_too_high_a_learning_rate_stops_with_the_step(data, tmp_path, capfd):
     settings = ("train.learning_rate=1e38", "train.num_warmup_steps=0")
     assert app.run(flags(data, tmp_path / "run", *settings)) == 2

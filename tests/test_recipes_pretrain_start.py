@@ -14,6 +14,7 @@ import pytest
 import electra_tf
 from electra_tf import tensors
 from electra_tf.cli import app
+from electra_tf.models import kernels
 from electra_tf.text.vocab import load_vocab
 
 STEPS = ("train.num_train_steps=2", "train.eval_every_steps=2")
@@ -33,7 +34,8 @@ def data(tmp_path_factory, text):
 def run(tmp_path_factory, data):
     """A run of two steps."""
     output = tmp_path_factory.mktemp("run") / "run"
-    assert app.run(pretrain_command.flags(data, output, *STEPS)) == 0
+    with kernels.use("plain"):  # compiling would take most of the time
+        assert app.run(pretrain_command.flags(data, output, *STEPS)) == 0
     return output
 
 
@@ -41,7 +43,8 @@ def _start(data, output, *words, settings=(), small=False):
     flags = pretrain_command.flags(
         data, output, *STEPS, "train.batch_size=4", *settings, small=small
     )
-    return app.run([*flags, *words])
+    with kernels.use("plain"):
+        return app.run([*flags, *words])
 
 
 def _weights(run):
