@@ -88,7 +88,7 @@ class Start:
         step = self.checkpoint.config.step
         text = f"{self.source}" + (f", at step {step:,}" if step else "")
         if self.continues_with(head):
-            return f"{text}, which has this head already and keeps it"
+            return f"{text}, which has this head already; its weights are kept"
         if self.checkpoint.config.task is not None:
             why = "asked for" if self.new_head else "the one there differs"
             return f"{text}, with a new head ({why})"
