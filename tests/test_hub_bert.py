@@ -12,10 +12,12 @@ import tensorflow as tf
 import electra_tf
 from electra_tf import tensors
 from electra_tf.errors import UserError
+from electra_tf.finetuning.settings import ModelSettings
+from electra_tf.finetuning.start import from_checkpoint
 from electra_tf.hub import huggingface, loading, pretrained
 from electra_tf.keras_api import start
 from electra_tf.keras_api.settings import PretrainSettings
-from electra_tf.models.config import GeneratorConfig
+from electra_tf.models.config import GeneratorConfig, TaskHeadConfig
 from electra_tf.models.rows import Rows
 from electra_tf.recipes.convert import convert
 
@@ -131,6 +133,37 @@ def test_the_bias_that_is_added(tmp_path, both):
     _close(generator(ROWS).logits[REAL], bert.masked_lm(weights, table)[REAL])
     left = "cls.predictions.bias" in generator.load_report.leftover
     assert left == both
+
+
+@pytest.mark.parametrize("source", ["encoder", "classifier", "tf1"])
+def test_a_new_head_starts_from_the_pooler(tmp_path, source):
+    heads = ("classifier",) * (source == "classifier")
+    weights = bert.arrays(*heads)
+    if source == "tf1":
+        path = tmp_path / "tf1"
+        _tf1(path, weights)
+    else:
+        path = tmp_path
+        cls = "BertForSequenceClassification" if heads else "BertModel"
+        bert.save(path, weights, cls)
+    begun = from_checkpoint(str(path), ModelSettings(), new_head=True)
+    kinds = dict(kind="sequence", num_labels=4, hidden_layer=True)
+    pooler = TaskHeadConfig(**kinds, hidden_activation="tanh")
+    network, report = begun.build(pooler)
+    assert "on its pooler" in begun.describe(pooler)
+    dense = network.head.dense
+    theirs = weights["bert.pooler.dense.weight"]
+    np.testing.assert_array_equal(dense.kernel, theirs.T)
+    np.testing.assert_array_equal(dense.bias, weights["bert.pooler.dense.bias"])
+    assert sorted(report.new) == ["task/output/bias", "task/output/kernel"]
+    assert not any("pooler" in name for name in report.leftover)
+    # Another activation is not that of the pooler, whose names are reported.
+    other = TaskHeadConfig(**kinds)
+    network, report = begun.build(other)
+    assert "pooler" not in begun.describe(other)
+    assert not np.array_equal(network.head.dense.kernel, theirs.T)
+    if source != "classifier":
+        assert sum("pooler" in name for name in report.leftover) == 2
 
 
 def test_number_of_heads_where_the_config_lacks_it(tmp_path):
