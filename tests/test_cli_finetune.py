@@ -70,7 +70,7 @@ def test_from_the_command_to_predictions(run, data, tmp_path, capsys):
 def test_a_fine_tuned_model_is_trained_further(run, data, tmp_path, capfd):
     """A fine-tuned model keeps its head, unless a flag asks for a new one."""
     for flag, note in (
-        ((), "keeps it"),
+        ((), "its weights are kept"),
         (("--new_head",), "with a new head (asked for)"),
         (("--random_weights",), "random weights (shape and vocabulary of"),
     ):

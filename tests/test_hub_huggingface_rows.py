@@ -403,7 +403,7 @@ def test_assumptions_are_warned_of_once(tmp_path, caplog):
     for _ in range(2):
         network = predictor.pretrained.load_task_network(path)
         assert network.load_report.assumed == (
-            "lower_case true: no tokenizer file says it",
+            "lower_case true: no tokenizer file has it",
         )
     warned = [r.getMessage() for r in caplog.records]
     assert len(warned) == 1

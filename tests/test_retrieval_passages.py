@@ -178,7 +178,7 @@ def test_each_file_once_whatever_links_there_are(tmp_path):
     assert names_of(root, reasons) == ["a.txt", "below/b.txt", "out/c.txt"]
     assert reasons == {
         "gone.txt": "No such file or directory",
-        "pipe.txt": "is no file but a pipe, socket or device",
+        "pipe.txt": "is not a file but a pipe, socket or device",
     }
     assert len(read(passages.find(str(root))).passages) == 3
 
@@ -214,4 +214,4 @@ def test_files_that_are_not_text_are_left_out_and_reported(tmp_path, content):
     (tmp_path / "b.txt").write_bytes(content)
     documents = read(passages.find(str(tmp_path)))
     assert [passage.text for passage in documents.passages] == [LONG]
-    assert documents.left_out == ["b.txt: is no text"]
+    assert documents.left_out == ["b.txt: is not text"]

@@ -232,7 +232,7 @@ def test_swapped_columns_are_reported(tmp_path, caplog):
             {},
             "'xyz' is in one row alone: opt",
         ),
-        ({"a;b": 50, "b;c": 40, "d": 30}, {"multi_label": True}, "hold ';'"),
+        ({"a;b": 50, "b;c": 40, "d": 30}, {"multi_label": True}, "contain ';'"),
         ({"pos": 10, "neg": 9, "poss": 1}, {}, None),  # too few rows
         ({str(i): 2 for i in range(100)}, {}, None),  # many small classes
     ],

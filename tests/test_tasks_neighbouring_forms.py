@@ -170,7 +170,7 @@ def test_folders_of_splits_are_no_classes(tmp_path):
         ("train.csv", "text,label\na,x\ntext,label\nb,y\n", "csv:3: repeats"),
         ("train.json", '[{"text": "a\\ud800", "label": 1}]', "half of a surr"),
         ("cat/1.jpg", b"\xff\xd8\xff\xe0", "cat/1.jpg: is an image"),
-        ("cat/1.bin", b"a\0b", "cat/1.bin: is no text"),
+        ("cat/1.bin", b"a\0b", "cat/1.bin: is not text"),
         ("train.json", json.dumps({"train": ROWS, "test": ROWS}),
          r"holds several splits \(train, test\)"),
     ],
@@ -413,7 +413,7 @@ def test_what_is_reported_of_tags(tmp_path, caplog):
     read(tmp_path, "tagging", files)
     assert "options.tag_names gives their names" in caplog.text
     assert "taking the tags in 'ner_tags', and not pos_tags" in caplog.text
-    with pytest.raises(UserError, match="'1' is no number below 1"):
+    with pytest.raises(UserError, match="'1' is not a number below 1"):
         read(tmp_path, "tagging", files, tag_names=("O",))
     with pytest.raises(UserError, match=r"no column 'x'.*options\.tag_column"):
         read(tmp_path, "tagging", files, tag_column="x")

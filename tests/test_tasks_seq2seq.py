@@ -106,7 +106,7 @@ def test_it_continues_from_a_translator(run, tmp_path, capsys):
     ]  # fmt: skip
     for number, (more, message) in enumerate(
         (
-            ([], "keeps it"),
+            ([], "its weights are kept"),
             (["--new_head"], "new head"),
             (["--set=options.decoder_layers=2"], "new head"),
         )

@@ -108,7 +108,7 @@ def test_an_equal_head_keeps_its_weights(tmp_path):
     begin = start.from_checkpoint(path, ModelSettings())
     same = dataclasses.replace(HEAD, dropout=0.5)
     assert begin.continues_with(same)
-    assert "keeps it" in begin.describe(same)
+    assert "its weights are kept" in begin.describe(same)
     network, report = begin.build(same)
     kernel = found.weights["task/output/kernel"]
     np.testing.assert_array_equal(values(network)["task/output/kernel"], kernel)

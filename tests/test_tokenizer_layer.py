@@ -92,7 +92,9 @@ def test_length_side_and_multiple(tiny_vocab_file, graph):
     assert made(row, pad_to_multiple_of=8) == made(row)
     assert made(row, pad_to_multiple_of=6) == [made(row)[0] + [0] * 4]
     assert np.shape(made(["", ""], pad_to_multiple_of=6)) == (2, 6)
-    with pytest.raises(UserError, match="sequence_length: 10 is no multiple"):
+    with pytest.raises(
+        UserError, match="sequence_length: 10 is not a multiple"
+    ):
         made(sequence_length=10, pad_to_multiple_of=8)
     with pytest.raises(UserError, match="truncation_side: 'top' is none of"):
         made(truncation_side="top")

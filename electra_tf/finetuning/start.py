@@ -104,7 +104,7 @@ class Start:
         step = self.checkpoint.config.step
         text = f"{self.source}" + (f", at step {step:,}" if step else "")
         if self.continues_with(head):
-            return f"{text}, which has this head already and keeps it"
+            return f"{text}, which has this head already; its weights are kept"
         new = "a new head"
         if self.has_pooler_for(head):
             new += " on its pooler"

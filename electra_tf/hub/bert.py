@@ -236,7 +236,7 @@ def _class(
     for guess, (cls, mark) in _CLASSES.items():
         if mark and all(m in there for m in (mark, *_needed(cls))):
             return cls, (f"class {guess}, from its variables",)
-    return _ENCODER, (f"the encoder alone (its class: {name or 'not said'})",)
+    return _ENCODER, (f"the encoder alone (its class: {name or 'not named'})",)
 
 
 def _needed(cls: str) -> tuple[str, ...]:
