@@ -162,7 +162,7 @@ def _header(read: Callable[[int], bytes], size: int) -> tuple[int, dict]:
         raise ValueError(f"{size} bytes do not hold its header")
     header = json.loads(read(length).decode("utf-8"))
     if not isinstance(header, dict):
-        raise ValueError("its header is no mapping")
+        raise ValueError("its header is not a mapping")
     return 8 + length, header
 
 

@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: small inputs, a tiny model, goldens."""
 
+import gc
 import os
 import pathlib
 
@@ -37,6 +38,17 @@ def pytest_make_parametrize_id(val, argname):
     if isinstance(val, bytes) and len(val) >= 20:
         return f"{argname}_of_{len(val)}_bytes"
     return None
+
+
+def pytest_collection_finish():
+    """Keeps Python's garbage collector from what was imported.
+
+    With TensorFlow and all tests there are a million objects, which stay; each
+    look at all of them takes half a second, and tracing graphs causes many.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +126,18 @@ def devices() -> None:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * 2,
     )
+
+
+@pytest.fixture
+def plain_kernels():
+    """Turns off XLA's kernels, whose compilation would take most of the time.
+
+    For tests of something else, which compare steps in the same mode.
+    """
+    from electra_tf.models import kernels
+
+    with kernels.use("plain"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -222,14 +222,14 @@ class Site:
       failing: (status, body) of the response to each prediction; None to
         answer it.
       gone: whether the server is unreachable.
-      asked: paths of the predictions so far.
+      requests: paths of the predictions so far.
     """
 
     def __init__(self, context, *kinds, language="en"):
         self.models = [described(kind, language) for kind in kinds]
         self.failing = None
         self.gone = False
-        self.asked = []
+        self.requests = []
         context.route(f"{ADDRESS}/**", self._serve)
 
     def _serve(self, route):
@@ -239,7 +239,7 @@ class Site:
         if path == "/v1/models":
             return _json(route, 200, {"models": self.models})
         if path.startswith("/v1/models/"):
-            self.asked.append(path)
+            self.requests.append(path)
             if self.failing:
                 return _json(route, *self.failing)
             kind = re.split("[/:]", path.removeprefix("/v1/models/"))[0]

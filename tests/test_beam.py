@@ -105,7 +105,7 @@ def test_unknown_tokens_are_reported(model, tmp_path, capfd):
     assert "of the tokens are [UNK]" in capfd.readouterr().err
 
 
-def test_what_a_worker_finds_wrong_is_reported(model, rows, tmp_path, capfd):
+def test_errors_of_a_worker_are_reported(model, rows, tmp_path, capfd):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.jsonl").write_text('{"text": "a cat"}\n')
     (tmp_path / "bad" / "b.jsonl").write_text("")
@@ -127,7 +127,9 @@ def test_two_processes(model, rows, local, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_killed_it_answers_what_is_missing(model, rows, local, tmp_path):
+def test_a_killed_run_resumes_with_the_missing_shards(
+    model, rows, local, tmp_path
+):
     """After SIGKILL, a second process predicts only the missing shards."""
     words = [
         sys.executable, "-m", "electra_tf", "predict", f"--model={model}",

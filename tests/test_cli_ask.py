@@ -100,7 +100,7 @@ def test_shown(run, folder, capsys):
     assert answer.split(maxsplit=2)[2] in around
 
 
-def test_many_questions_and_going_on(run, tmp_path, monkeypatch, capsys):
+def test_many_questions_and_resuming(run, tmp_path, monkeypatch, capsys):
     source, target = tmp_path / "questions.txt", tmp_path / "out.jsonl"
     asked = [QUESTION, "", "Xylophones?", "[CLS] [SEP]", "Who? " * 400, "羊"]
     source.write_text("\n".join(asked), "utf-8")
@@ -177,13 +177,13 @@ def test_the_index_is_kept_and_follows_the_documents(
     assert "brought up to date: 1 changed" in capsys.readouterr().err
     index = tmp_path / "index"
 
-    def told(path, **words):
+    def summary(path, **words):
         made = recipe.load_index(str(folder), Terms(), path=str(path), **words)
         return made.summary
 
-    assert told(index) == f"made, of 2 files ({index})"
-    assert told(index, overwrite=True).startswith("rebuilt, of 2 files")
-    assert told("none") == "made, of 2 files"
+    assert summary(index) == f"made, of 2 files ({index})"
+    assert summary(index, overwrite=True).startswith("rebuilt, of 2 files")
+    assert summary("none") == "made, of 2 files"
     assert len(list(place.parent.iterdir())) == 1
     assert run(QUESTION, f"--index={folder}", "--overwrite") == 2
     assert (folder / "sheep.md").exists()
@@ -215,7 +215,7 @@ def test_questions_in_another_script(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         ([], 'give "a question", in quotes'),
         ([""], "the question is empty"),
@@ -231,9 +231,9 @@ def test_questions_in_another_script(folder):
         (["who?", "--output=a.doc"], "--output: a.doc: expected a name"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(run, words, told, capfd):
-    assert run(*words) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_are_reported_in_one_line(run, arguments, message, capfd):
+    assert run(*arguments) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]
 
 
 def test_models_of_other_tasks(run, reader, ranker, tmp_path, capfd):

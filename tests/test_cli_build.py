@@ -160,7 +160,7 @@ def test_no_vocabulary_is_left_of_mistakes(text, capsys, flags, message):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--input=/no/such"], "--input: no file matches '/no/such'"),
         (["--stop_words=klingon"], "--stop_words: klingon: no such file"),
@@ -170,6 +170,6 @@ def test_no_vocabulary_is_left_of_mistakes(text, capsys, flags, message):
         (["--output=a.jsonl"], "--output: a.jsonl: is written as text"),
     ],
 )
-def test_mistakes_of_prepare_text(flags, words, told, capfd):
-    assert app.run(["prepare-text", flags[1], *words]) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_of_prepare_text(flags, arguments, message, capfd):
+    assert app.run(["prepare-text", flags[1], *arguments]) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]

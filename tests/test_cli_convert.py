@@ -69,7 +69,7 @@ def test_one_network_without_its_optimizer(tf1_folder, tmp_path, capsys):
     assert read.config.discriminator is None
 
 
-def test_what_variables_do_not_tell(tf1_folder, tmp_path, capsys):
+def test_settings_that_variables_do_not_determine(tf1_folder, tmp_path, capsys):
     (tf1_folder / "config.json").unlink()
     vocab = tf1_folder / "vocab.txt"
     vocab = vocab.rename(tmp_path / "vocab.txt")

@@ -134,7 +134,7 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--output=v.bin"], "expected a name that ends in .npy"),
         (["--max_seq_length=49"], "expected 3 to 48"),
@@ -142,7 +142,7 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
         (["--input=none.jsonl"], "none.jsonl: no such file"),
     ],
 )
-def test_mistakes(tiny_model, source, tmp_path, capfd, more, told):
+def test_mistakes(tiny_model, source, tmp_path, capfd, more, message):
     assert embed(tiny_model, source, tmp_path / "v.npy", *more) == 2
-    assert told in capfd.readouterr().err
+    assert message in capfd.readouterr().err
     assert not list(tmp_path.iterdir())

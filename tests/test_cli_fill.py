@@ -73,7 +73,7 @@ def test_a_blank_in_a_text_too_long(model, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         ([], "give --text"),
         (["--text=[MASK]", "--input=x"], "give --text"),
@@ -88,6 +88,6 @@ def test_a_blank_in_a_text_too_long(model, capsys):
         ),
     ],
 )
-def test_mistakes_are_reported_in_one_line(model, words, told, capfd):
-    assert run(model, *words) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_are_reported_in_one_line(model, arguments, message, capfd):
+    assert run(model, *arguments) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]

@@ -37,7 +37,7 @@ def error_of(words, capfd):
     return found[-1]
 
 
-def test_from_the_command_to_answers(run, data, tmp_path, capsys):
+def test_from_the_command_to_predictions(run, data, tmp_path, capsys):
     scores = tmp_path / "scores.json"
     words = [f"--model={run}", f"--data={data}"]
     assert app.run(["evaluate", *words, f"--output={scores}"]) == 0
@@ -67,10 +67,10 @@ def test_from_the_command_to_answers(run, data, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
+def test_a_fine_tuned_model_is_trained_further(run, data, tmp_path, capfd):
     """A fine-tuned model keeps its head, unless a flag asks for a new one."""
     for flag, note in (
-        ((), "keeps it"),
+        ((), "its weights are kept"),
         (("--new_head",), "with a new head (asked for)"),
         (("--random_weights",), "random weights (shape and vocabulary of"),
     ):
@@ -88,7 +88,7 @@ def test_a_fine_tuned_model_goes_on(run, data, tmp_path, capfd):
             assert (accuracy > 90) == (not flag)
 
 
-def test_convert_keeps_the_task_and_elsewhere_the_head(run, tmp_path):
+def test_convert_keeps_the_task_and_other_formats_the_head(run, tmp_path):
     source = f"--from={run}"
     ours, back = tmp_path / "ours", tmp_path / "back"
     words = ["convert", source, f"--output={ours}", "--to=electra_tf"]
@@ -138,7 +138,7 @@ def test_settings_from_a_file_and_flags_over_it(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--task=glew/rte"], "task 'glew/rte' is not known; did you mean"),
         (["--task=sst2"], "'sst2' is not known; did you mean 'glue/sst2'?"),
@@ -163,9 +163,9 @@ def test_settings_from_a_file_and_flags_over_it(
         ([f"--task={TASK}er"], "has no class WordTasker"),
     ],
 )  # fmt: skip
-def test_mistakes_in_finetune(words, told, tmp_path, capfd):
-    line = error_of(["finetune", f"--output={tmp_path}/run", *words], capfd)
-    assert line.startswith("electra-tf finetune: ") and told in line
+def test_mistakes_in_finetune(arguments, message, tmp_path, capfd):
+    line = error_of(["finetune", f"--output={tmp_path}/run", *arguments], capfd)
+    assert line.startswith("electra-tf finetune: ") and message in line
     assert not (tmp_path / "run").exists()
 
 
@@ -190,7 +190,7 @@ def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--input=none.tsv", "--output=o.tsv"], "none.tsv: no such file"),
         (["--input={in}", "--output=o.txt"], "--output: o.txt: expected a na"),
@@ -205,13 +205,13 @@ def test_mistakes_with_runs(run, data, tiny_vocab_file, tmp_path, capfd):
     ],
 )  # fmt: skip
 def test_mistakes_in_predict(
-    words, told, run, data, tmp_path, capfd, monkeypatch
+    arguments, message, run, data, tmp_path, capfd, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     source = f"{data}/test.tsv"
-    words = [word.replace("{in}", source) for word in words]
-    line = error_of(["predict", f"--model={run}", *words], capfd)
-    assert told.replace("{in}", source) in line
+    arguments = [word.replace("{in}", source) for word in arguments]
+    line = error_of(["predict", f"--model={run}", *arguments], capfd)
+    assert message.replace("{in}", source) in line
     assert not os.listdir(tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_mistakes_in_predict(
     sorted((ROOT / "configs" / "finetune").glob("*.yaml")),
     ids=lambda path: path.stem,
 )
-def test_the_files_that_ship(path):
+def test_the_shipped_configs(path):
     found = finetune_settings.load(str(path), ["train.seed=7"], num_trials=3)
     assert found.train.num_trials == 3 and found.train.seed == 7
     first = path.read_text().splitlines()[:12]
@@ -268,7 +268,7 @@ def wait_for(process, path, seconds=240):
      (signal.SIGINT, "trial_2/metrics.jsonl")],
     ids=["kill", "interrupt"],
 )  # fmt: skip
-def test_a_process_that_was_ended_goes_on(
+def test_a_stopped_process_resumes(
     number, where, data, tiny_vocab_file, tmp_path
 ):
     """A run that was killed and resumed has the same results as a whole one."""
@@ -297,7 +297,7 @@ def test_a_process_that_was_ended_goes_on(
 
 
 @pytest.mark.slow
-def test_a_killed_prediction_goes_on(run, tmp_path):
+def test_a_killed_prediction_resumes(run, tmp_path):
     source, target = tmp_path / "in.tsv", tmp_path / "out.csv"
     lines = [f"{i}\tthe {'cat' if i % 3 else 'house'} {i}\n" for i in range(
         60_000)]  # fmt: skip

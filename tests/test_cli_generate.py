@@ -95,7 +95,7 @@ def test_without_a_discriminator(tmp_path, tiny_tokens, model, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--prompt=the [MASK]"], "electra-tf fill fills"),
         (["--length=0"], "--length=0: expected 1 to 22"),
@@ -116,6 +116,6 @@ def test_without_a_discriminator(tmp_path, tiny_tokens, model, capfd):
         (["--model=/no/such"], "/no/such: no such model"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(model, words, told, capfd):
-    assert run(model, *words) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_are_reported_in_one_line(model, arguments, message, capfd):
+    assert run(model, *arguments) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]

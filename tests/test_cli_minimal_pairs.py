@@ -100,7 +100,7 @@ def test_columns_of_other_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("x.txt", "one\ntwo\nthree\n", "x.txt: has 3 lines, the last one"),
         ("x.txt", "", "x.txt: holds no pairs"),
@@ -112,10 +112,10 @@ def test_columns_of_other_names(tmp_path):
         ("x.jsonl", '{"good": "a", "bad": 3}\n', "x.jsonl:1"),
     ],
 )
-def test_what_holds_no_pairs(tmp_path, name, text, told):
+def test_files_without_pairs(tmp_path, name, text, message):
     path = tmp_path / name
     path.write_text(text, "utf-8")
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         pairs_.read(str(path))
     assert str(path) in str(error.value)
 
@@ -179,7 +179,7 @@ def test_scores_a_token(model, sums, tmp_path):
         pytest.param("replaced", marks=pytest.mark.slow),
     ],
 )
-def test_a_model_that_tells_nothing_apart_has_a_half(
+def test_a_model_that_distinguishes_nothing_scores_half(
     tmp_path, tiny_tokens, method
 ):
     """Equal token scores are ties, even where the texts' lengths differ."""

@@ -139,7 +139,7 @@ def test_clean_up_above_a_score(model, scores, text, tmp_path):
     assert kept == [t for t in LINES if not t or scores[t].mean >= limit]
 
 
-def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
+def test_it_resumes(model, scores, text, tmp_path, monkeypatch, capsys):
     """A resumed run does not score again what the interrupted one scored."""
     target = tmp_path / "out.jsonl"
     monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
@@ -165,7 +165,7 @@ def test_it_goes_on(model, scores, text, tmp_path, monkeypatch, capsys):
     assert found[5]["score"] == pytest.approx(scores[LINES[5]].score, rel=1e-4)
 
 
-def test_what_was_begun_with_other_settings(model, text, tmp_path, capsys):
+def test_partial_output_of_other_settings(model, text, tmp_path, capsys):
     target = tmp_path / "out.jsonl"
     run_ = resumable.ResumableRun(
         str(text), str(target), {"model": "other"}, print
@@ -212,7 +212,7 @@ def test_lists_of_nothing(model, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["--input=/no/such"], "--input: /no/such: no such file"),
         (["--keep_above=1", "--keep_share=1"], "give one of them"),
@@ -228,9 +228,11 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--weight=nan"], "--weight=nan: expected a finite number"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(model, text, words, told, capfd):
-    assert run(model, text, *words) == 2
-    assert told in capfd.readouterr().err.strip().splitlines()[-1]
+def test_mistakes_are_reported_in_one_line(
+    model, text, arguments, message, capfd
+):
+    assert run(model, text, *arguments) == 2
+    assert message in capfd.readouterr().err.strip().splitlines()[-1]
 
 
 def test_an_output_that_is_there(model, text, tmp_path, capfd):

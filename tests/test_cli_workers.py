@@ -51,7 +51,7 @@ def test_pretraining(corpus, tmp_path):
     two_workers.succeed(words, tmp_path / "a", count=1)
     words = pretrain_command.flags(corpus, two, *settings)
     job = two_workers.succeed([*words, MULTI], tmp_path / "b")
-    assert "Traceback" not in job.said(1)
+    assert "Traceback" not in job.output(1)
     expected, found = _losses(one), _losses(two)
     assert len(expected) == 52
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
@@ -61,11 +61,11 @@ def test_pretraining(corpus, tmp_path):
     with two_workers.Job(words, tmp_path / "c") as job:
         job.kill_at(1, reached)
         assert job.wait(400)[0] == 2
-        last = job.said(0).strip().splitlines()[-1]
+        last = job.output(0).strip().splitlines()[-1]
     assert last.startswith("electra-tf pretrain: lost worker 1 (127.0.0.1:")
     assert f"to resume from {killed}/checkpoints/step-000000" in last
     job = two_workers.succeed(words, tmp_path / "d")
-    assert "resuming from step " in job.said(0)
+    assert "resuming from step " in job.output(0)
     _same_weights(killed / "model", two / "model")
 
     figures = []
@@ -105,7 +105,7 @@ def test_fine_tuning(tmp_path, tiny_vocab_file):
     with two_workers.Job([*words(killed), MULTI], tmp_path / "c") as job:
         job.kill_at(0, reached)
         assert job.wait(400)[1] == 2
-        last = job.said(1).strip().splitlines()[-1]
+        last = job.output(1).strip().splitlines()[-1]
     assert last.startswith("electra-tf finetune: lost worker 0 (127.0.0.1:")
     assert f"to resume from {killed}/trial_2/checkpoints/step-000000" in last
     two_workers.succeed([*words(killed), MULTI], tmp_path / "d")

@@ -182,7 +182,7 @@ def test_override_below_a_plain_value(tmp_path):
     assert "'seed' is not a section" in _message(path, "seed.x=1")
 
 
-def test_the_override_is_blamed_for_its_own_value(tmp_path):
+def test_a_wrong_override_is_named(tmp_path):
     path = _write(tmp_path, "train:\n  steps: 3\n")
     text = _message(path, "train.steps=x")
     assert text.startswith("--set train.steps=x: train.steps: expected")
@@ -347,7 +347,7 @@ def test_bounds_hold_for_replaced_values():
         dataclasses.replace(Bounded(), steps=-1)
 
 
-def test_older_names_are_read_and_written_anew(tmp_path):
+def test_older_names_are_read_and_written_by_the_new_ones(tmp_path):
     path = _write(tmp_path, "part: {updates: 7}\n")
     run = config.resolve(BoundedRun, path)
     assert run.part.steps == 7
@@ -391,12 +391,12 @@ def test_resolve_takes_a_file_and_names_what_is_wrong(tmp_path):
         config.resolve(BoundedRun, 3)
 
 
-def test_a_word_of_a_key_finds_its_home():
+def test_a_word_of_a_key_suggests_the_key():
     text = _message(None, "train.rate=1")
     assert "did you mean 'train.learning_rate'?" in text
 
 
-def test_describe_tells_type_default_bounds_and_meaning():
+def test_describe_has_type_default_bounds_and_meaning():
     keys = {key.key: key for key in config.describe(BoundedRun)}
     assert keys["part.share"] == (
         "part.share", "a number", "0.1", "at least 0 and below 1",

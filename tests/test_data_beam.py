@@ -202,7 +202,7 @@ def build(texts, tiny_vocab_file, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "message"),
     [
         ("--runner=NoRunner", "Unexpected pipeline runner: NoRunner"),
         ("--runner=DaskRunner", "without some of the outputs"),
@@ -235,9 +235,9 @@ def build(texts, tiny_vocab_file, tmp_path, capfd):
         ),
     ],
 )
-def test_refused_runners_leave_nothing_behind(flag, told, build, tmp_path):
+def test_refused_runners_leave_nothing_behind(flag, message, build, tmp_path):
     line = build(f"--beam_args={flag}")
-    assert f"--beam_args={flag}: " in line and told in line
+    assert f"--beam_args={flag}: " in line and message in line
     assert not any(tmp_path.iterdir())
 
 
@@ -257,7 +257,7 @@ def test_refused_for_words_too(texts, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("losing", "told"),
+    ("lost", "message"),
     [
         # Lost are records of a shard, a branch's output, or a whole branch.
         ("records", r"\d+ (train|validation) examples of [\d,]+ arrived"),
@@ -267,11 +267,11 @@ def test_refused_for_words_too(texts, tmp_path, capfd):
     ],
 )
 def test_lost_data_is_reported_and_left_aside(
-    losing, told, build, tmp_path, monkeypatch
+    lost, message, build, tmp_path, monkeypatch
 ):
     from electra_tf.data import beam, beam_corpus
 
-    if losing == "records":
+    if lost == "records":
         whole = beam._placed
 
         def lose(*args):
@@ -279,9 +279,9 @@ def test_lost_data_is_reported_and_left_aside(
                 yield shard, (place, records[1:])
 
         monkeypatch.setattr(beam, "_placed", lose)
-    elif losing == "parts":
+    elif lost == "parts":
         monkeypatch.setattr(beam_corpus, "count_done", lambda *_: None)
-    elif losing == "tags":
+    elif lost == "tags":
         whole_file = beam_corpus._read_file
         monkeypatch.setattr(
             beam_corpus,
@@ -292,7 +292,7 @@ def test_lost_data_is_reported_and_left_aside(
         monkeypatch.setattr(beam, "_write_summary", lambda *_: None)
     line = build()
     left = tmp_path / "beam" / manifest.BUILDING
-    assert re.search(told, line) and f"left in {left}" in line
+    assert re.search(message, line) and f"left in {left}" in line
     assert [p.name for p in (tmp_path / "beam").iterdir()] == [left.name]
     assert any(p.suffix == ".tfrecord" for p in left.iterdir())
 
@@ -302,7 +302,7 @@ def test_errors_of_beam_are_one_line():
 
     start = beam_runs._Start("--runner=SparkRunner", 1)
 
-    def told(error):
+    def message(error):
         return beam_runs._explained(error, start)
 
     flag = "--beam_args=--runner=SparkRunner: "
@@ -310,7 +310,7 @@ def test_errors_of_beam_are_one_line():
         "Unable to fetch remote job server jar at https://h/x/beam-spark.jar: "
         "<urlopen error>. If no Internet access, stage the jar at /y/z.jar"
     )
-    assert told(RuntimeError(jar)) == (
+    assert message(RuntimeError(jar)) == (
         f"{flag}SparkRunner needs its job server, beam-spark.jar, and it "
         "cannot be fetched from https://h/x/beam-spark.jar; name a copy of it "
         "with --spark_job_server_jar=FILE, or a job server that runs with "
@@ -321,7 +321,7 @@ def test_errors_of_beam_are_one_line():
         "last):\n  File x\n"
     )
     assert (
-        told(
+        message(
             RuntimeError(
                 f"{remote}electra_tf.errors.UserError: a.txt:1: no text [while "
                 "running 'Examples']\n\n"
@@ -331,17 +331,19 @@ def test_errors_of_beam_are_one_line():
     )
     refused = "ipv4:127.0.0.1:1: Connection refused"
     rpc = f'{remote}<_InactiveRpcError\n\tdetails = "{refused}"\n'
-    assert told(RuntimeError(rpc)).endswith(f"a connection failed: {refused}")
+    assert message(RuntimeError(rpc)).endswith(
+        f"a connection failed: {refused}"
+    )
     missing = f"{remote}ModuleNotFoundError: No module named 'electra_tf'\n"
-    assert "a worker failed: ModuleNotFoundError: No module named" in told(
+    assert "a worker failed: ModuleNotFoundError: No module named" in message(
         RuntimeError(missing)
     )
-    assert "--environment_type=EXTERNAL" in told(
+    assert "--environment_type=EXTERNAL" in message(
         RuntimeError(f"{remote}Command '['docker', 'run']' returned 125")
     )
-    assert told(ValueError("two\nlines")) == f"{flag}SparkRunner: two lines"
+    assert message(ValueError("two\nlines")) == f"{flag}SparkRunner: two lines"
     # A bug is not explained.
-    assert told(RuntimeError(f"{remote}KeyError: 'x'\n")) is None
+    assert message(RuntimeError(f"{remote}KeyError: 'x'\n")) is None
 
 
 class _Stuck:

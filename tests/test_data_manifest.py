@@ -43,7 +43,7 @@ def test_saved_manifest_loads_as_it_was(tmp_path):
     assert manifest.is_finished(str(tmp_path))
 
 
-def test_missing_and_unfinished_are_told_apart(tmp_path):
+def test_missing_and_unfinished_have_different_errors(tmp_path):
     with pytest.raises(UserError, match=r"no manifest\.json"):
         manifest.load_manifest(str(tmp_path))
     (tmp_path / manifest.BUILDING).mkdir()
@@ -68,7 +68,7 @@ def test_missing_and_unfinished_are_told_apart(tmp_path):
         ),
     ],
 )
-def test_other_content_is_refused(tmp_path, content):
+def test_files_with_other_content_are_refused(tmp_path, content):
     (tmp_path / manifest.FILE).write_text(content)
     with pytest.raises(UserError, match=r"manifest\.json"):
         manifest.load_manifest(str(tmp_path))

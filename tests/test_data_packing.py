@@ -62,7 +62,7 @@ def test_examples_come_back(count, multiple):
     assert _examples(packed) == expected
 
 
-def test_little_is_left_empty():
+def test_few_positions_are_left_empty():
     lengths = np.random.default_rng(1).integers(5, 25, 256)
     packed = packing.pack(_batch(lengths))
     assert float(tf.reduce_mean(tf.cast(packed["input_mask"], "float"))) > 0.93
@@ -84,7 +84,7 @@ def test_numbers_of_rows_are_few():
     assert int(packing._rounded_up(tf.constant(9), 10, 4)) == 12
 
 
-def test_word_starts_go_along():
+def test_word_starts_are_packed_too():
     starts = tf.constant(np.tile([1, 0, 0, 1], [6, LENGTH // 4]), tf.int32)
     batch = _batch([20, 9, 9, 9, 30, 8])
     starts *= batch["input_mask"]

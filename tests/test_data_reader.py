@@ -373,7 +373,7 @@ def test_damaged_original_records_are_named_or_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("rest", [1, 11])
-def test_a_cut_before_a_record_is_damage(tmp_path, rest):
+def test_a_truncation_before_a_record_is_damage(tmp_path, rest):
     """A file cut within a record's header is damaged.
 
     TensorFlow alone would take the cut for the end of the file.
@@ -389,7 +389,7 @@ def test_a_cut_before_a_record_is_damage(tmp_path, rest):
     assert (found.counts, found.corrupt_records) == ((2,), 1)
 
 
-def test_nothing_there(tmp_path):
+def test_no_data(tmp_path):
     with pytest.raises(UserError, match="no file matches"):
         _read(str(tmp_path), 1)
     with pytest.raises(UserError, match="no file matches"):

@@ -28,7 +28,7 @@ def _damage(path, offset):
         handle.write(bytes([byte[0] ^ 4]))
 
 
-def test_sound_file_has_no_corruption(path, tmp_path):
+def test_undamaged_file_has_no_corruption(path, tmp_path):
     assert shards.find_corruption(path) is None
     empty = tmp_path / "empty"
     empty.write_bytes(b"")
@@ -56,7 +56,7 @@ def test_damaged_record_is_named(path, offset, reason):
 
 
 @pytest.mark.parametrize("kept", [1, 11, 12, 100])
-def test_cut_off_record_is_named(path, kept):
+def test_truncated_record_is_named(path, kept):
     with open(path, "r+b") as handle:
         handle.truncate(_begin(3) + kept)
     found = shards.find_corruption(path)

@@ -118,7 +118,7 @@ def test_a_vocabulary_with_accents_for_text_without():
 
 
 @pytest.mark.parametrize("script", UNHARMED)
-def test_scripts_that_it_does_not(script):
+def test_scripts_that_stripping_accents_does_not_harm(script):
     assert accents.warning(accents.changes(UNHARMED[script])) is None
 
 
@@ -131,7 +131,9 @@ def test_scripts_that_it_does_not(script):
         ({"lower_case": False, "strip_accents": True}, True),
     ],
 )
-def test_stripping_is_warned_of_where_it_is_done(tmp_path, options, warned):
+def test_stripping_accents_is_warned_of_only_where_it_is_done(
+    tmp_path, options, warned
+):
     source = write(tmp_path / "a.txt", f"{HARMED['Thai']}\n" * 40)
     trained = build_vocab(
         str(source), str(tmp_path / "v.txt"), progress=False, **options
@@ -189,7 +191,7 @@ def test_archives_are_reported_in_the_manifest(tmp_path, vocab):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "want"),
+    ("pattern", "expected"),
     [
         ("Smith, John.txt", ["Smith, John.txt"]),
         ("a.txt,Smith, John.txt", ["Smith, John.txt", "a.txt"]),
@@ -201,7 +203,7 @@ def test_archives_are_reported_in_the_manifest(tmp_path, vocab):
         ("many/**/*.txt", ["many/x/1.txt", "many/x/y/2.txt"]),
     ],
 )
-def test_names_with_commas_and_folders(tmp_path, pattern, want):
+def test_names_with_commas_and_folders(tmp_path, pattern, expected):
     for name in ("Smith, John.txt", "a.txt", "b,c,d.txt", "notes [1].txt",
                  "many/x/1.txt", "many/x/y/2.txt"):  # fmt: skip
         write(tmp_path / name, LINE)
@@ -211,7 +213,7 @@ def test_names_with_commas_and_folders(tmp_path, pattern, want):
         and p else p
         for p in pattern.split(",")
     )  # fmt: skip
-    assert files.expand(there) == [f"{tmp_path}/{name}" for name in want]
+    assert files.expand(there) == [f"{tmp_path}/{name}" for name in expected]
 
 
 def test_folders_that_a_pattern_matches_are_reported(tmp_path, vocab):

@@ -157,7 +157,7 @@ def test_jieba_in_any_number_of_processes(corpus_files, tmp_path, monkeypatch):
     assert {"清华大学", "计算机", "天气", "i##phone", "c##a##f##e"} <= words
 
 
-def test_manifest_tells_the_segmenter(corpus_files, tmp_path):
+def test_manifest_names_the_segmenter(corpus_files, tmp_path):
     pytest.importorskip("jieba")
     _build(corpus_files, tmp_path / "no")
     made = _build(corpus_files, tmp_path / "yes", word_segmenter="jieba")
@@ -175,9 +175,7 @@ def _read(folder, **options):
     return data.element_spec, next(data.as_numpy_iterator())
 
 
-def test_batches_say_where_words_begin_and_masking_heeds_it(
-    corpus_files, tmp_path
-):
+def test_batches_have_word_starts_and_masking_uses_them(corpus_files, tmp_path):
     pytest.importorskip("jieba")
     _build(corpus_files, tmp_path / "no")
     _build(corpus_files, tmp_path / "yes", word_segmenter="jieba")

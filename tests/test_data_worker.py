@@ -21,7 +21,7 @@ def stop(monkeypatch):
     signal.signal(signal.SIGTERM, before)
 
 
-def test_sigterm_gives_up_the_unit_in_hand_and_all_others(stop, monkeypatch):
+def test_sigterm_abandons_the_current_unit_and_all_others(stop, monkeypatch):
     def long_work(unit):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)

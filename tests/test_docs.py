@@ -44,7 +44,7 @@ def each_page(of=tuple(PAGES)):
 
 
 @each_page()
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     text = page.read_text("utf-8")
     for target in pages.links(text):
         if target.startswith(("http://", "https://")):
@@ -110,7 +110,7 @@ def known_file(path):
     return False
 
 
-def test_wrong_commands_are_seen(monkeypatch):
+def test_wrong_commands_are_refused(monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(UserError, match="unknown flag '--rnak'"):
         parsed("score", ["--rnak", "--model=a", "--input=b"])
@@ -135,7 +135,7 @@ def test_the_readme_has_every_command():
 
 
 @each_page(WRITTEN)
-def test_commands_stand_in_shell_blocks(page):
+def test_commands_are_in_shell_blocks(page):
     """Commands are in shell blocks, the only place where they are checked."""
     text = page.read_text("utf-8")
     wrong = re.findall(
@@ -298,7 +298,7 @@ def exists(name):
     )
 
 
-def test_wrong_names_are_seen():
+def test_wrong_names_are_refused():
     code = "import electra_tf\nelectra_tf.Nothing\nfrom electra_tf import files"
     found = {name: exists(name) for name in names_used(ast.parse(code))}
     assert found == {
@@ -389,7 +389,7 @@ def test_words_of_comments_are_those_of_the_field(folder):
 
 
 @each_page(WRITTEN)
-def test_no_figure_is_written_by_hand(page):
+def test_no_measurement_is_written_by_hand(page):
     """Measured numbers are in docs/results/PAGE.yaml, not in the page.
 
     tools/write_docs.py copies them from there into the page.
@@ -411,7 +411,7 @@ def test_no_figure_is_written_by_hand(page):
         "BLEU 39.2",
     ],
 )
-def test_figures_are_found(line):
+def test_measurements_are_found(line):
     assert figures.by_hand(line) == [(1, line)]
     assert not figures.by_hand(f"{line} {figures.NOT_MEASURED}")
     begin, end = (f"<!-- results/x.yaml#y: {at} -->" for at in ("begin", "end"))
@@ -427,11 +427,11 @@ def test_figures_are_found(line):
         "| `--port` | 8501 | where it listens |",
     ],
 )
-def test_facts_are_no_figures(line):
+def test_facts_are_not_measurements(line):
     assert not figures.by_hand(line)
 
 
-def test_every_result_is_shown_and_says_when_and_how():
+def test_every_result_is_shown_with_date_and_command():
     measured = results.Results(ROOT / "docs" / "results")
     shown = {
         each
@@ -455,7 +455,7 @@ def expectation(config: pathlib.Path) -> str:
     return re.sub(r"\s*\n# +", " ", text).strip()
 
 
-def test_expected_figures_of_configs_name_their_source():
+def test_expected_results_of_configs_name_their_source():
     """docs/results/configs.yaml names the day or publication of each."""
     known = results.Results(ROOT / "docs" / "results").entries("configs")
     found = {}

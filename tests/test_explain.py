@@ -118,14 +118,14 @@ def test_numbers_have_no_label(tiny_vocab_file, tiny_tokens):
     assert (found.label, found.probability) == (None, None)
 
 
-def test_what_does_not_add_up_is_reported(model, caplog):
+def test_an_inexact_sum_is_reported(model, caplog):
     with caplog.at_level(logging.WARNING):
         found = electra_tf.explain(model, "the cat", steps=1, tolerance=1e-9)
     assert not found.complete
     assert "take more than 1 steps" in caplog.text
 
 
-def test_what_cannot_be_explained_is_reported(model):
+def test_models_that_cannot_be_explained_are_reported(model):
     with pytest.raises(UserError, match="target: 'fine' is none of bad, good"):
         electra_tf.explain(model, "the", target="fine")
     with pytest.raises(UserError, match="target: 2; expected 0 to 1"):

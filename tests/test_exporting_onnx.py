@@ -154,7 +154,7 @@ def test_vectors_and_numbers():
     )
 
 
-def test_what_is_not_covered():
+def test_unsupported_networks():
     two = networks.TwoTowerGenerator(CONFIG)
     with pytest.raises(UserError, match="a TwoTowerGenerator is not supported"):
         onnx_graph.model(two, ("serving_default",))

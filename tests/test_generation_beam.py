@@ -227,7 +227,7 @@ def test_wrong_settings(wrong):
         SearchConfig(**wrong)
 
 
-def test_it_goes_on_while_a_better_one_has_not_ended():
+def test_the_search_continues_while_a_better_hypothesis_is_unfinished():
     """Poor hypotheses that end early do not stop the search for the best."""
     toy = Toy(1)
     # Six times 2 and then the end is nearly certain; otherwise the end is the

@@ -20,7 +20,7 @@ def shares(how, logits=LOGITS):
 
 
 @pytest.mark.parametrize(
-    ("how", "want"),
+    ("how", "expected"),
     [
         (Draw(), [0.05, 0.4, 0.3, 0.2, 0.05]),
         (Draw(temperature=0.5), np.square([0.05, 0.4, 0.3, 0.2, 0.05]) / 0.295),
@@ -34,17 +34,17 @@ def shares(how, logits=LOGITS):
         (Draw(top_k=3, top_p=0.7), [0, 4 / 7, 3 / 7, 0, 0]),
     ],
 )
-def test_shares(how, want):
-    np.testing.assert_allclose(shares(how), want, atol=2e-3)
+def test_shares(how, expected):
+    np.testing.assert_allclose(shares(how), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("how", [Draw(), Draw(top_k=4), Draw(top_p=0.999)])
-def test_what_is_banned_is_never_drawn(how):
+def test_banned_tokens_are_never_sampled(how):
     logits = np.where([True, False, True, True, True], BANNED, LOGITS)
     assert shares(how, logits.astype("float32")).tolist() == [0, 1, 0, 0, 0]
 
 
-def test_the_ends_of_the_numbers():
+def test_sampling_at_the_smallest_and_largest_random_numbers():
     logits = np.where([True, False, False, False, True], BANNED, LOGITS)
     ends = np.array([0, np.nextafter(np.float32(1), np.float32(0))], "float32")
     found = draw(np.float32([logits, logits]), ends, Draw()).numpy()
@@ -71,7 +71,7 @@ WORDS = (
 )  # fmt: skip
 
 
-def test_what_may_be_written():
+def test_tokens_that_may_be_written():
     pieces = Pieces(Vocab(WORDS), len(WORDS) + 2)
     allowed = [t for t, no in zip(WORDS, pieces.banned) if not no]
     assert allowed == ["cat", "##s", "国", ",", "[", "##", "é", "##ing", "3"]

@@ -43,7 +43,7 @@ def test_candidates_are_the_generators(filler):
     assert found.log_prob == pytest.approx(np.log(chances[0]))
 
 
-def test_pieces_go_on_with_a_word(filler):
+def test_continuing_pieces_are_filled(filler):
     (found,) = filler.fill(["the cat [MASK]."], top_k=400)
     texts = {c.token: c.text for c in found.blanks[0]}
     assert texts["##s"] == "the cats." and texts["dog"] == "the cat dog."
@@ -76,7 +76,7 @@ def test_several_blanks_give_whole_words(filler, joint, count):
         assert text.count(" of ") == found.text.count(" of ") or count > 9
 
 
-def test_joint_candidates_are_beside_the_other_fillings(filler):
+def test_joint_candidates_fit_the_other_blanks(filler):
     vocab = filler.tokenizer.vocab
     (found,) = filler.fill([". [MASK] [MASK] cat"], top_k=400, joint=True)
     ids = filler.tokenizer([found.text]).to_list()[0]

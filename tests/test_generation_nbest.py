@@ -38,7 +38,7 @@ def test_lists_of_one_id():
         list(lists(candidates("a\tx\t1", "a\ty")))
 
 
-def test_the_other_score_and_the_weight():
+def test_the_given_score_and_the_weight():
     nbest = candidates("a\tx\t-1", "a\ty\t-2")
     assert [r.candidate.text for r in rerank(nbest, [-9.0, -1.0])] == ["y", "x"]
     first, second = rerank(nbest, [-9.0, -1.0], weight=0.1)

@@ -77,14 +77,14 @@ def test_the_same_seed_gives_the_same_samples(sampler, name):
             assert sample.text.endswith(sample.continuation[1:])
 
 
-def test_pieces_are_written_where_they_go_on(sampler):
+def test_continuing_pieces_follow_a_word(sampler):
     """Pieces are generated; without them the tests above would be empty."""
     (found,) = sampler.sample(["the"], 12, 40, CONFIGS["one_shot"])
     tokens = [t for sample in found for t in sample.tokens]
     assert sum(t.startswith("##") for t in tokens) > 5
 
 
-def test_one_pass_draws_from_the_generator(sampler):
+def test_one_pass_samples_from_the_generator(sampler):
     """At temperature 0 the first token is the best one for a blank there."""
     (found,) = sampler.sample(
         ["the cat,"], 1, 1, SampleConfig("one_shot", draw=Draw(0.0))
@@ -171,7 +171,7 @@ def test_wrong_settings():
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "message"),
     [
         ({"generator_kind": "two_tower"}, "never seen"),
         ({"no_generator": True}, "holds no generator"),
@@ -179,9 +179,9 @@ def test_wrong_settings():
         ({"objective": "electric"}, "Electric"),
     ],
 )
-def test_models_that_cannot_write(tmp_path, tiny_tokens, kind, told):
+def test_models_that_cannot_write(tmp_path, tiny_tokens, kind, message):
     path = models.save(tmp_path, tiny_tokens, **kind)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         Sampler.from_pretrained(path)
 
 

@@ -62,7 +62,7 @@ def by_hand(scorer, ids, whole_words=False):
 
 
 @given(st.integers(0, 300), st.integers(1, 40))
-def test_each_token_is_looked_at_once(length, room):
+def test_each_token_is_scored_once(length, room):
     seen = []
     for start, end, first, last in rows.windows(length, room):
         assert 0 <= start <= first < last <= end <= length
@@ -175,7 +175,7 @@ def test_long_texts_are_read_in_windows(pll):
         )  # fmt: skip
 
 
-def test_what_the_model_has_positions_for(model):
+def test_max_length_is_limited_by_the_positions(model):
     wide = Scorer.from_pretrained(model, "pll", max_seq_length=40)
     assert wide.max_length == 40
     for wrong in (2, 41):
@@ -240,7 +240,7 @@ def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "told"),
+    ("kind", "method", "message"),
     [
         ({}, "electric", "was not pre-trained with objective.kind=electric"),
         ({"no_generator": True}, "pll", "holds no generator"),
@@ -252,14 +252,14 @@ def test_the_sum_that_electric_leaves_out(tmp_path, tiny_tokens):
     ],
 )
 def test_a_model_that_lacks_what_is_needed(
-    tmp_path, tiny_tokens, kind, method, told
+    tmp_path, tiny_tokens, kind, method, message
 ):
     path = models.save(tmp_path, tiny_tokens, **kind)
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         Scorer.from_pretrained(path, method)
     assert str(tmp_path) in str(error.value)
 
 
-def test_auto_takes_what_is_there(tmp_path, tiny_tokens):
+def test_auto_chooses_an_available_method(tmp_path, tiny_tokens):
     path = models.save(tmp_path, tiny_tokens, no_generator=True)
     assert Scorer.from_pretrained(path).method == "replaced"

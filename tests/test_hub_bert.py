@@ -12,10 +12,12 @@ import tensorflow as tf
 import electra_tf
 from electra_tf import tensors
 from electra_tf.errors import UserError
+from electra_tf.finetuning.settings import ModelSettings
+from electra_tf.finetuning.start import from_checkpoint
 from electra_tf.hub import huggingface, loading, pretrained
 from electra_tf.keras_api import start
 from electra_tf.keras_api.settings import PretrainSettings
-from electra_tf.models.config import GeneratorConfig
+from electra_tf.models.config import GeneratorConfig, TaskHeadConfig
 from electra_tf.models.rows import Rows
 from electra_tf.recipes.convert import convert
 
@@ -133,7 +135,38 @@ def test_the_bias_that_is_added(tmp_path, both):
     assert left == both
 
 
-def test_how_many_heads_where_it_is_not_said(tmp_path):
+@pytest.mark.parametrize("source", ["encoder", "classifier", "tf1"])
+def test_a_new_head_starts_from_the_pooler(tmp_path, source):
+    heads = ("classifier",) * (source == "classifier")
+    weights = bert.arrays(*heads)
+    if source == "tf1":
+        path = tmp_path / "tf1"
+        _tf1(path, weights)
+    else:
+        path = tmp_path
+        cls = "BertForSequenceClassification" if heads else "BertModel"
+        bert.save(path, weights, cls)
+    begun = from_checkpoint(str(path), ModelSettings(), new_head=True)
+    kinds = dict(kind="sequence", num_labels=4, hidden_layer=True)
+    pooler = TaskHeadConfig(**kinds, hidden_activation="tanh")
+    network, report = begun.build(pooler)
+    assert "on its pooler" in begun.describe(pooler)
+    dense = network.head.dense
+    theirs = weights["bert.pooler.dense.weight"]
+    np.testing.assert_array_equal(dense.kernel, theirs.T)
+    np.testing.assert_array_equal(dense.bias, weights["bert.pooler.dense.bias"])
+    assert sorted(report.new) == ["task/output/bias", "task/output/kernel"]
+    assert not any("pooler" in name for name in report.leftover)
+    # Another activation is not that of the pooler, whose names are reported.
+    other = TaskHeadConfig(**kinds)
+    network, report = begun.build(other)
+    assert "pooler" not in begun.describe(other)
+    assert not np.array_equal(network.head.dense.kernel, theirs.T)
+    if source != "classifier":
+        assert sum("pooler" in name for name in report.leftover) == 2
+
+
+def test_number_of_heads_where_the_config_lacks_it(tmp_path):
     weights = bert.arrays()
     bert.save(tmp_path, weights, "BertModel", num_attention_heads=None)
     with pytest.raises(UserError, match="num_heads"):  # hidden size 8
@@ -157,19 +190,19 @@ def test_how_many_heads_where_it_is_not_said(tmp_path):
         ("BertForQuestionAnswering", ("answers",)),
     ],
 )
-@pytest.mark.parametrize("named", [True, False])
-def test_fine_tuned_heads(tmp_path, cls, heads, named):
+@pytest.mark.parametrize("with_class", [True, False])
+def test_fine_tuned_heads(tmp_path, cls, heads, with_class):
     weights = bert.arrays(*heads)
     if "Sequence" not in cls:
         weights = {n: a for n, a in weights.items() if "pooler" not in n}
     config = {"id2label": {"0": "x", "1": "y", "2": "z"}}
-    if not named:
+    if not with_class:
         config["architectures"] = None
     bert.save(tmp_path, weights, cls, **config)
     network = pretrained.load_task_network(str(tmp_path))
     report = network.load_report
     assert not report.new and not report.leftover
-    assert (f"class {cls}, from its variables" in report.assumed) != named
+    assert (f"class {cls}, from its variables" in report.assumed) != with_class
     output = network(ROWS)
     if "Question" in cls:
         spans = output.spans
@@ -219,7 +252,7 @@ def test_the_file_names_of_2018(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"model_type": "roberta"}, "'roberta'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding"),
@@ -227,9 +260,11 @@ def test_the_file_names_of_2018(tmp_path):
         ({"hidden_act": "relu"}, "hidden_act"),
     ],
 )  # fmt: skip
-def test_what_computes_something_else_is_refused(tmp_path, config, said):
+def test_networks_that_compute_something_else_are_refused(
+    tmp_path, config, message
+):
     bert.save(tmp_path, bert.arrays(), "BertModel", **config)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         huggingface.read(str(tmp_path))
 
 
@@ -268,7 +303,7 @@ def test_tf1(tmp_path):
     _close(generator(ROWS).logits[REAL], bert.masked_lm(weights)[REAL])
 
 
-def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
+def test_a_masked_lm_becomes_a_directory_and_is_converted_back(tmp_path):
     weights = bert.arrays("masked_lm")
     bert.save(tmp_path / "a", weights, "BertForMaskedLM")
     convert(str(tmp_path / "a"), "electra_tf", str(tmp_path / "b"))
@@ -297,7 +332,7 @@ def test_a_masked_lm_becomes_a_directory_and_goes_back(tmp_path):
         ("BertForMaskedLM", ("masked_lm",), "tied"),
     ],
 )
-def test_pre_training_goes_on_from_it(tmp_path, cls, heads, kind):
+def test_pre_training_continues_from_it(tmp_path, cls, heads, kind):
     weights = bert.arrays(*heads)
     bert.save(tmp_path, weights, cls)
     settings = PretrainSettings(

@@ -212,7 +212,9 @@ def test_half_precision_becomes_single(tmp_path):
         },
     ],
 )
-def test_without_architectures_the_variables_tell(tmp_path, fields):
+def test_without_architectures_the_class_follows_from_the_variables(
+    tmp_path, fields
+):
     ours = hub_models.saved(tmp_path, **fields)
     hub_models.edit(tmp_path / "config.json", architectures=None)
     back = huggingface.read(str(tmp_path))
@@ -239,7 +241,7 @@ def test_overrides(tmp_path):
     assert back.config.discriminator.gelu == "tanh"
 
 
-def test_what_has_no_place_is_reported(tmp_path):
+def test_settings_without_a_place_are_reported(tmp_path):
     hub_models.saved(tmp_path)
     extra = np.zeros(3, np.float32)
     hub_models.rewrite(tmp_path, lambda a: a | {"something.else": extra})
@@ -262,7 +264,7 @@ def test_a_head_that_is_absent_is_reported(tmp_path):
     assert "no head" in back.assumed[0]
 
 
-def test_gelu_that_the_class_has_not_is_reported(tmp_path):
+def test_a_gelu_that_the_class_does_not_have_is_reported(tmp_path):
     tanh = dataclasses.replace(hub_models.TINY, gelu="tanh")
     config = hub_models.directory_config(None, tanh)
     notes = huggingface.write(str(tmp_path), hub_models.checkpoint(config))
@@ -292,7 +294,7 @@ def test_gelu_that_the_class_has_not_is_reported(tmp_path):
         ),
     ],
 )
-def test_what_no_class_computes_is_refused(tmp_path, config, message):
+def test_networks_that_no_class_computes_are_refused(tmp_path, config, message):
     with pytest.raises(UserError, match=message):
         huggingface.write(str(tmp_path), hub_models.checkpoint(config))
     assert not os.listdir(tmp_path)

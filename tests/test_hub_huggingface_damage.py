@@ -58,7 +58,7 @@ def _truncate(path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "named"),
+    ("damage", "message"),
     [
         (lambda p: _truncate(p / "model.safetensors"), "model.safetensors"),
         (lambda p: _truncate(p / "config.json"), "config.json"),
@@ -76,12 +76,12 @@ def _truncate(path):
         ),
     ],
 )
-def test_damage_is_named(tmp_path, damage, named):
+def test_damage_is_named(tmp_path, damage, message):
     hub_models.saved(tmp_path)
     damage(tmp_path)
     with pytest.raises(UserError) as error:
         huggingface.read(str(tmp_path))
-    assert named in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_half_a_set_of_shards_is_named(tmp_path):

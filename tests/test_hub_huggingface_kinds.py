@@ -45,7 +45,7 @@ def answering(tmp_path, threshold):
 
 
 @pytest.mark.parametrize("threshold", [-50.0, 50.0])
-def test_a_head_that_tells_of_no_answer_is_kept_beside(tmp_path, threshold):
+def test_a_no_answer_head_is_stored_in_a_file_beside(tmp_path, threshold):
     source, there, made = answering(tmp_path, threshold)
     (lost,) = made.lost
     assert f"threshold {threshold:g}" in lost and THRESHOLD in lost
@@ -66,7 +66,7 @@ def test_a_head_that_tells_of_no_answer_is_kept_beside(tmp_path, threshold):
     hub_models.assert_same_weights(one.weights, other.weights)
 
 
-def test_without_that_head_the_first_token_tells(tmp_path):
+def test_without_that_head_the_first_token_decides(tmp_path):
     _, there, _ = answering(tmp_path, 50.0)
     # Other weights, as after training with Hugging Face's library.
     hub_models.rewrite(
@@ -139,7 +139,7 @@ def test_names_behind_a_wrapper_s(saved, wrapper):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("model.onnx", "ONNX"),
         ("flax_model.msgpack", "Flax"),
@@ -149,16 +149,16 @@ def test_names_behind_a_wrapper_s(saved, wrapper):
     ],
 )
 @pytest.mark.parametrize("config", [True, False])
-def test_weights_that_are_not_read_are_named(saved, name, said, config):
+def test_weights_that_are_not_read_are_named(saved, name, message, config):
     (saved / "model.safetensors").rename(saved / name)
     if not config:
         (saved / "config.json").unlink()
-    with pytest.raises(UserError, match=said) as refused:
+    with pytest.raises(UserError, match=message) as refused:
         loading.open_checkpoint(str(saved))
     assert name in str(refused.value)
 
 
-def test_what_is_missing_beside_weights_is_named(saved):
+def test_files_missing_beside_weights_are_named(saved):
     (saved / "config.json").write_text("")
     with pytest.raises(UserError, match=r"config\.json: not JSON"):
         loading.open_checkpoint(str(saved))
@@ -285,7 +285,7 @@ BERT = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda c: c, ""),
         (lambda c: c.update(post_processor=BERT), ""),
@@ -310,12 +310,12 @@ BERT = {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}
         (lambda c: c.update(pre_tokenizer=None), "pre_tokenizer null"),
     ],
 )  # fmt: skip
-def test_what_a_tokenizer_does_otherwise(tokenizer, change, said):
+def test_differences_of_a_tokenizer_are_reported(tokenizer, change, message):
     edited(tokenizer, change)
     found = files_of.read(str(tokenizer))
-    assert bool(found.assumed) == bool(said)
-    assert not said or said in " ".join(found.assumed)
-    assert found.lower_case == ("normalizer" not in said)
+    assert bool(found.assumed) == bool(message)
+    assert not message or message in " ".join(found.assumed)
+    assert found.lower_case == ("normalizer" not in message)
 
 
 def test_sets_of_labels_without_names(tmp_path):

@@ -197,7 +197,7 @@ def test_sets_of_labels_from_huggingface(tmp_path, changes):
     )
 
 
-def test_sets_of_labels_where_the_options_say_so(tmp_path):
+def test_sets_of_labels_by_the_options(tmp_path):
     path = from_huggingface(tmp_path, SETS)
     assert "label" in predictions(path)[0]
     options = {"multi_label": True, "threshold": 0.3}
@@ -249,7 +249,7 @@ IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 @pytest.mark.parametrize(
-    ("changes", "beside", "name", "sigmoid"),
+    ("changes", "extra_file", "name", "sigmoid"),
     [
         ({"sentence_transformers": {"activation_fn": SIGMOID}}, None,
          "ranking", True),
@@ -267,13 +267,13 @@ IDENTITY = "torch.nn.modules.linear.Identity"
     ],
 )  # fmt: skip
 def test_cross_encoders_from_huggingface(
-    tmp_path, changes, beside, name, sigmoid
+    tmp_path, changes, extra_file, name, sigmoid
 ):
     task = dataclasses.replace(NUMBER, hidden_layer=True)
     path = from_huggingface(tmp_path, task, **changes)
-    if beside is not None:
+    if extra_file is not None:
         file = tmp_path / "config_sentence_transformers.json"
-        file.write_text(json.dumps(beside))
+        file.write_text(json.dumps(extra_file))
     loaded = predictor.load(path)
     assert loaded.task.name == name
     found = numbers(loaded.predict(PAIRS))
@@ -284,14 +284,14 @@ def test_cross_encoders_from_huggingface(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_an_unknown_function_behind_the_scores_is_reported(tmp_path):
+def test_an_unknown_function_after_the_scores_is_reported(tmp_path):
     path = from_huggingface(
         tmp_path, sentence_transformers={"activation_fn": "mine.Cube"}
     )
     assert any("mine.Cube" in a for a in huggingface.read(path).assumed)
 
 
-def test_pairs_and_texts_of_models_that_tell_neither(tmp_path):
+def test_pairs_and_texts_for_models_that_declare_neither(tmp_path):
     path = from_huggingface(tmp_path, SETS)  # of natural language inference
     loaded = predictor.load(path)
     both = loaded.predict([*ITEMS, *PAIRS, {"text": "a", "text_pair": "b"}])
@@ -340,7 +340,7 @@ def test_questions_without_an_answer(tmp_path, threshold):
     assert bool(found["answer"]) == (threshold > 0)
 
 
-def test_what_was_kept_of_another_head_is_passed_over(tmp_path):
+def test_settings_stored_for_another_head_are_ignored(tmp_path):
     state = {"labels": list(LABELS)}
     source = ours(tmp_path / "ours", SETS, "classification", {}, state)
     target, content = to_huggingface(source, tmp_path)
@@ -382,7 +382,7 @@ def test_a_pair_where_there_is_one_segment(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"multi_label": True, "metric": "accuracy"},
          "accuracy is of texts with one label.*multi_label.*micro_f1"),
@@ -390,20 +390,20 @@ def test_a_pair_where_there_is_one_segment(tmp_path):
         ({"multi_label": True, "metric": "acuracy"}, "'acuracy' is not known"),
     ],
 )  # fmt: skip
-def test_metrics_of_one_label_and_of_sets(tmp_path, options, words):
+def test_metrics_of_one_label_and_of_sets(tmp_path, options, message):
     path = from_huggingface(tmp_path, SETS)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         predictions(path, options=options)
 
 
-def test_what_is_assumed_is_warned_of_once(tmp_path, caplog):
+def test_assumptions_are_warned_of_once(tmp_path, caplog):
     path = from_huggingface(tmp_path, SETS)
     (tmp_path / "tokenizer_config.json").unlink()
     (tmp_path / "tokenizer.json").unlink()
     for _ in range(2):
         network = predictor.pretrained.load_task_network(path)
         assert network.load_report.assumed == (
-            "lower_case true: no tokenizer file says it",
+            "lower_case true: no tokenizer file has it",
         )
     warned = [r.getMessage() for r in caplog.records]
     assert len(warned) == 1

@@ -195,7 +195,7 @@ def test_never_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"normalizer": {**BERT, "clean_text": False}}, "clean_text false"),
         ({"normalizer": {"type": "NFKC"}}, "NFKC"),
@@ -203,12 +203,12 @@ def test_never_split(tmp_path):
         ({"pre_tokenizer": None}, "pre_tokenizer null"),
     ],
 )
-def test_steps_of_another_kind_are_reported(tmp_path, changes, words):
+def test_steps_of_another_kind_are_reported(tmp_path, changes, message):
     path = as_version_5(tmp_path, (*SPECIALS, *WORDS))
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     notes = huggingface_tokenizer.read(path).assumed
-    assert len(notes) == 1 and words in notes[0]
+    assert len(notes) == 1 and message in notes[0]
 
 
 @pytest.mark.parametrize("kind", ["PreTrainedTokenizerFast", "BertTokenizer"])

@@ -116,7 +116,7 @@ def test_the_vocabulary_of_tokenizer_json(write, vocab):
     assert read.vocab is None and "Unigram" in read.assumed[0]
 
 
-def test_what_cannot_be_done_alike_is_reported(write):
+def test_differences_are_reported(write):
     path = write()
     file = path / "tokenizer_config.json"
     content = json.loads(file.read_text())
@@ -129,7 +129,7 @@ def test_what_cannot_be_done_alike_is_reported(write):
     assert "BertJapaneseTokenizer" in assumed[1]
 
 
-def test_nothing_there(tmp_path):
+def test_no_tokenizer_files(tmp_path):
     read = huggingface_tokenizer.read(str(tmp_path))
     assert read.vocab is None and "no vocabulary" in read.assumed[0]
     (tmp_path / "tokenizer.json").write_text("[" * 100_000)

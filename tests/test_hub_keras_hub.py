@@ -79,7 +79,7 @@ def preset(request, tmp_path_factory, tiny_tokens):
     return path, backbone
 
 
-def test_their_preset_here(preset, tiny_tokens):
+def test_a_preset_of_kerashub_is_read(preset, tiny_tokens):
     path, backbone = preset
     assert presets.recognises(path) and not huggingface.recognises(path)
     read = presets.read(path)
@@ -105,7 +105,9 @@ def test_shards_are_read_alike(preset, tmp_path):
 
 
 @pytest.mark.parametrize("embedding_size", [16, 32])
-def test_our_export_there(tmp_path, embedding_size, tiny_tokens):
+def test_a_preset_of_ours_loads_in_kerashub(
+    tmp_path, embedding_size, tiny_tokens
+):
     shape = dataclasses.replace(SHAPE, embedding_size=embedding_size)
     ours = hub_models.checkpoint(
         hub_models.directory_config(shape), Vocab(tiny_tokens)
@@ -164,7 +166,7 @@ def test_there_and_back_is_the_identity(tmp_path_factory, config, seed):
     hub_models.assert_same_weights(back.weights, ours.weights)
 
 
-def test_what_the_backbone_computes_otherwise_is_reported(tmp_path):
+def test_differences_of_the_backbone_are_reported(tmp_path):
     shape = dataclasses.replace(
         SHAPE, gelu="erf", layer_norm_epsilon=1e-6, attention_dropout=0.3
     )
@@ -200,7 +202,7 @@ def _edit(path, change):
 
 
 @pytest.mark.parametrize(
-    ("damage", "named"),
+    ("damage", "message"),
     [
         (
             lambda p: _edit(
@@ -242,10 +244,10 @@ def _edit(path, change):
         ),
     ],
 )
-def test_damage_is_named(preset, tmp_path, damage, named):
+def test_damage_is_named(preset, tmp_path, damage, message):
     copy = tmp_path / "copy"
     shutil.copytree(preset[0], copy)
     damage(copy)
-    with pytest.raises(UserError, match=named) as error:
+    with pytest.raises(UserError, match=message) as error:
         presets.read(str(copy))
     assert "\n" not in str(error.value)

@@ -97,7 +97,7 @@ def test_task_networks(tmp_path, task):
         ("two_tower", "untied"),
     ],
 )  # fmt: skip
-def test_generators_of_every_kind_stand_alone(tmp_path, kind, embeddings):
+def test_generators_of_every_kind_load_alone(tmp_path, kind, embeddings):
     config = dataclasses.replace(
         CONFIG,
         generator=MODEL if kind == "tied" else CONFIG.generator,
@@ -182,7 +182,7 @@ def _fails(path, match, **arguments):
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_known(tmp_path):
+def test_unknown_files(tmp_path):
     _fails(tmp_path / "nowhere", r"nowhere: no such model directory")
     _fails(tmp_path, "holds no model.safetensors")
     (tmp_path / "photo.jpg").write_bytes(b"x")

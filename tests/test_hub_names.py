@@ -74,7 +74,7 @@ def test_shapes_there_and_back(column, name, shape):
     np.testing.assert_array_equal(back, array)
 
 
-def test_spelled_out():
+def test_names_of_other_formats():
     """A few names and their transforms are those of the other format."""
     kernel = "discriminator/encoder/layer_10/attention/qkv/kernel"
     assert names.tf1().theirs(kernel)[1] == (

@@ -51,7 +51,7 @@ def test_there_and_back_is_the_identity(config, slots, seed):
 
 @hypothesis.given(hub_random.configs())
 @hypothesis.settings(max_examples=30)
-def test_without_the_config_the_variables_tell_the_rest(config):
+def test_without_the_config_the_variables_determine_the_rest(config):
     """Given what no variable shows, all other settings are found."""
     config = dataclasses.replace(
         config, replaced_token_head=True, token_lm_head=bool(config.generator)

@@ -71,7 +71,7 @@ def test_weights_slots_and_step():
     )
 
 
-def test_without_slots_the_optimizer_starts_afresh():
+def test_without_slots_the_optimizer_starts_again():
     model = _pretrainer()
     source = hub_random.checkpoint(_config(), slots=True)
     optimizer = _optimizer(model, 1e-3)

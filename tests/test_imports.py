@@ -185,7 +185,7 @@ def test_files_stay_small(path):
         ("files.py", "from electra_tf.text import vocab"),
     ],
 )
-def test_wrong_arrows_are_seen(place, text):
+def test_wrong_arrows_are_refused(place, text):
     assert violations(PACKAGE / place, text)
 
 
@@ -202,5 +202,5 @@ def test_wrong_arrows_are_seen(place, text):
         ("data/x.py", "import numpy as np"),
     ],
 )
-def test_right_arrows_are_let_through(place, text):
+def test_right_arrows_are_accepted(place, text):
     assert violations(PACKAGE / place, text) == []

@@ -263,7 +263,7 @@ def frozen_with_a_head(model):
     "build",
     [pytest.param(siamese, marks=pytest.mark.slow), frozen_with_a_head],
 )
-def test_models_of_one_s_own_train_and_are_saved(build, model, tmp_path):
+def test_your_own_models_train_and_are_saved(build, model, tmp_path):
     made = build(model)
     paths = [v.path for v in made.variables]
     assert len(set(paths)) == len(paths)
@@ -343,7 +343,7 @@ def test_lora_and_what_is_refused(model, tmp_path, capsys):
 
 # --- what is reported --------------------------------------------------------
 @pytest.mark.parametrize(
-    ("batch", "told"),
+    ("batch", "message"),
     [
         ({"input_ids": np.ones((1, 49), "int32")}, "49.*48"),
         ({"input_ids": np.full((1, 3), 10**6, "int32")}, "1000000"),
@@ -352,8 +352,8 @@ def test_lora_and_what_is_refused(model, tmp_path, capsys):
         ({"input_ids": np.array([["a"]])}, "text|string"),
     ],
 )
-def test_wrong_inputs_are_reported_in_one_line(encoder, batch, told):
-    with pytest.raises((UserError, ValueError), match=told) as caught:
+def test_wrong_inputs_are_reported_in_one_line(encoder, batch, message):
+    with pytest.raises((UserError, ValueError), match=message) as caught:
         encoder(batch)
     assert str(caught.value).count("\n") <= 5  # Keras adds the arguments
 

@@ -36,7 +36,7 @@ def full_disk():
     return limited
 
 
-def told(save, match):
+def refused(save, match):
     """Asserts that a save fails with a one-line error that matches."""
     with pytest.raises(UserError, match=match) as found:
         save()
@@ -46,8 +46,10 @@ def told(save, match):
 def test_a_full_disk(classifier, tmp_path, full_disk):
     file, folder = tmp_path / "model.keras", tmp_path / "model"
     with full_disk():
-        told(lambda: classifier.save(file), r"cannot write .*model\.keras: ")
-        told(lambda: classifier.save_pretrained(folder), r"cannot write .*: ")
+        refused(lambda: classifier.save(file), r"cannot write .*model\.keras: ")
+        refused(
+            lambda: classifier.save_pretrained(folder), r"cannot write .*: "
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -57,8 +59,8 @@ def test_what_was_there_stays(classifier, tmp_path, full_disk):
     classifier.save_pretrained(folder)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with full_disk():
-        told(lambda: classifier.save(file), "cannot write")
-        told(lambda: classifier.save_pretrained(folder), "cannot write")
+        refused(lambda: classifier.save(file), "cannot write")
+        refused(lambda: classifier.save_pretrained(folder), "cannot write")
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert before == after
 
@@ -81,7 +83,7 @@ class Unsaved(keras.metrics.Metric):
 def test_what_cannot_be_saved(tiny_model, tmp_path):
     model = electra_tf.TextClassifier.from_pretrained(tiny_model, num_classes=2)
     model.compile("adam", metrics=[Unsaved()])
-    told(
+    refused(
         lambda: model.save(tmp_path / "model.keras"),
         r"cannot save .*model\.keras: Unsaved has no config",
     )
@@ -94,14 +96,16 @@ def test_wrong_paths(classifier, tmp_path):
     there = tmp_path / "there.keras"
     there.mkdir()
     absent = tmp_path / "absent" / "model.keras"
-    told(lambda: classifier.save(tmp_path / "model"), "ends in .keras")
-    told(lambda: classifier.save(absent), r"absent/model\.keras: No such file")
-    told(lambda: classifier.save(there), r"there\.keras: Is a directory")
-    told(lambda: classifier.save_pretrained(file), "a file is there")
-    told(
+    refused(lambda: classifier.save(tmp_path / "model"), "ends in .keras")
+    refused(
+        lambda: classifier.save(absent), r"absent/model\.keras: No such file"
+    )
+    refused(lambda: classifier.save(there), r"there\.keras: Is a directory")
+    refused(lambda: classifier.save_pretrained(file), "a file is there")
+    refused(
         lambda: classifier.save_pretrained(file / "model"), "is not a directory"
     )
-    told(lambda: classifier.save_pretrained(""), "path: is empty")
+    refused(lambda: classifier.save_pretrained(""), "path: is empty")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "there.keras"]
     assert not list(there.iterdir())
     assert file.read_text(encoding="utf-8") == "mine"
@@ -110,7 +114,7 @@ def test_wrong_paths(classifier, tmp_path):
 def test_a_network_is_saved_as_well(tiny_model, tmp_path, full_disk):
     encoder = electra_tf.Encoder.from_pretrained(tiny_model)
     with full_disk():
-        told(
+        refused(
             lambda: encoder.save_pretrained(tmp_path / "model"), "cannot write"
         )
     assert not list(tmp_path.iterdir())

@@ -153,7 +153,7 @@ def test_the_example_on_token_ids(preset):
 
 
 @pytest.mark.slow
-def test_the_example_with_a_backbone_and_vocabulary_of_ones_own():
+def test_the_example_with_your_own_backbone_and_vocabulary():
     vocabulary = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
     vocabulary += ["The", "quick", "brown", "fox", "jumped", "."]
     tokenizer = keras_hub.models.ElectraTokenizer(vocabulary=vocabulary)
@@ -208,14 +208,16 @@ for model in (
         subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
-def test_kerashub_has_none_of_its_own():
+def test_kerashub_has_no_electra_tasks_of_its_own():
     """KerasHub has no such classes, which ours would hide."""
     for name in tasks.__all__:
         assert not hasattr(keras_hub.models, name)
 
 
 @pytest.mark.parametrize("hidden", [None, "gelu", "tanh"])
-def test_a_classifier_answers_there_as_here(tmp_path, tiny_tokens, hidden):
+def test_a_classifier_predicts_the_same_in_kerashub(
+    tmp_path, tiny_tokens, hidden
+):
     ours = checkpoint(tiny_tokens, task=head(hidden), replaced_token_head=False)
     theirs, here = str(tmp_path / "theirs"), str(tmp_path / "here")
     notes = presets.write(theirs, ours)
@@ -416,7 +418,7 @@ def _edit(path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "message"),
     [
         (
             lambda p: _edit(p / "task.json", num_classes="3"),
@@ -441,17 +443,17 @@ def _edit(path, **changes):
         (lambda p: (p / "task.json").write_text("{"), r"task\.json"),
     ],
 )
-def test_damage_is_named(tmp_path, tiny_tokens, change, named):
+def test_damage_is_named(tmp_path, tiny_tokens, change, message):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
-    with pytest.raises(UserError, match=named) as error:
+    with pytest.raises(UserError, match=message) as error:
         presets.read(str(tmp_path))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda p: _edit(p / "task.json", hidden_dim=5), "5 wide"),
         (lambda p: os.remove(p / "task.weights.h5"), "task.weights.h5"),
@@ -463,15 +465,15 @@ def test_damage_is_named(tmp_path, tiny_tokens, change, named):
         ),
     ],
 )
-def test_a_head_of_no_kind_here_is_reported(
-    tmp_path, tiny_tokens, change, said
+def test_an_unknown_kind_of_head_is_reported(
+    tmp_path, tiny_tokens, change, message
 ):
     ours = checkpoint(tiny_tokens, task=head(), replaced_token_head=False)
     presets.write(str(tmp_path), ours)
     change(tmp_path)
     read = presets.read(str(tmp_path))
     assert read.config.task is None
-    assert any(said in sentence for sentence in read.assumed)
+    assert any(message in sentence for sentence in read.assumed)
     assert "task/output/kernel" not in read.weights
 
 
@@ -513,7 +515,7 @@ def test_a_score_is_reported_with_its_scale(tmp_path, tiny_tokens):
         ("The café's [MASK]!", None, None),
     ],
 )
-def test_what_its_tokenizer_does_otherwise(tiny_tokens, text, ours, theirs):
+def test_differences_of_its_tokenizer(tiny_tokens, text, ours, theirs):
     """KerasHub's tokenizer differs as `convert` reports, also in tf.data."""
     here = Tokenizer(Vocab(tiny_tokens))([text]).to_list()[0]
     there = keras_hub.models.ElectraTokenizer(

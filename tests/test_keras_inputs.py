@@ -107,7 +107,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_functional_outputs_lack_nothing(kind):
+def test_functional_outputs_are_complete(kind):
     """Functional outputs equal the eager ones, also where some are None."""
     network = task_networks.task_network(CONFIG, HEADS[kind])
     inputs = keras_inputs(BATCH)
@@ -201,7 +201,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("batch", "message"), WRONG)
-def test_what_cannot_be_read_is_reported(encoder, batch, message):
+def test_wrong_inputs_are_reported(encoder, batch, message):
     with pytest.raises(UserError, match=message) as caught:
         encoder(batch)
     assert "\n" not in str(caught.value)

@@ -147,7 +147,7 @@ def test_replaced_token_detector(tiny_model):
     assert set(seen.y.ravel()) <= {0, 1} and seen.y.any()
 
 
-def test_weights_of_numbers_count_with_a_loss_of_ones_own(tiny_model):
+def test_weights_of_numbers_count_with_your_own_loss(tiny_model):
     made = electra_tf.TextRegressor.from_pretrained(tiny_model, scale=1.0)
     y = np.array([1.0, 2.0, 3.0])
     still(made, "mse")

@@ -215,7 +215,7 @@ def trained(model, batches):
 @pytest.mark.parametrize(
     "name", ["electra", "tied", "uniform", "two_tower", "disentangled"]
 )
-def test_a_pre_trainer_goes_on(name, tmp_path):
+def test_a_pre_trainer_resumes(name, tmp_path):
     """A loaded pre-trainer resumes training, with optimizer and dropout."""
     vocab = Vocab((*SPECIALS, *(f"w{i}" for i in range(tiny.VOCAB - 5))))
     like = tiny.variant(name)

@@ -63,7 +63,7 @@ def test_single_batches(classifier, model):
         classifier.train_on_batch(TEXTS)
 
 
-def test_a_planned_rate_wants_fit(classifier):
+def test_a_planned_learning_rate_needs_fit(classifier):
     classifier.compile()
     with pytest.raises(UserError, match=r'train_on_batch: .*compile\("adam"\)'):
         classifier.train_on_batch(TEXTS, LABELS)
@@ -94,7 +94,7 @@ def test_a_list_of_texts_to_validate_on(model):
     assert all(np.isfinite(found))
 
 
-def test_lora_after_an_optimizer_of_one_s_own(classifier):
+def test_lora_after_your_own_optimizer(classifier):
     """The optimizer is created again for the variables that now train."""
     classifier.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     classifier.enable_lora(2, verbose=False)
@@ -296,7 +296,7 @@ def test_texts_by_name_and_in_a_column(classifier):
         classifier.predict({"sentence": TEXTS}, verbose=0)
 
 
-def test_losses_and_metrics_that_want_labels_one_hot(classifier):
+def test_losses_and_metrics_that_need_one_hot_labels(classifier):
     """One-hot losses and metrics of Keras work, but not with sparse ones."""
     f1 = keras.metrics.F1Score(average="macro")
     metrics = ["accuracy", f1, keras.metrics.AUC(name="auc")]
@@ -317,20 +317,20 @@ def test_losses_and_metrics_that_want_labels_one_hot(classifier):
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("arguments", "message"),
     [
         ({"batch_size": 0}, "batch_size: 0; expected a number from 1 on"),
         ({"steps_per_epoch": -1}, "steps_per_epoch: -1; expected"),
         ({"validation_data": TEXTS}, r"validation_data: expected \(x, y\)"),
     ],
 )
-def test_arguments_of_fit_that_cannot_be(classifier, named, told):
-    with pytest.raises(UserError, match=told):
-        classifier.fit(TEXTS, LABELS, verbose=0, **named)
+def test_wrong_arguments_of_fit(classifier, arguments, message):
+    with pytest.raises(UserError, match=message):
+        classifier.fit(TEXTS, LABELS, verbose=0, **arguments)
 
 
 @pytest.mark.parametrize(
-    ("named", "told"),
+    ("arguments", "message"),
     [
         ({"num_classes": 0}, "num_classes: 0; expected at least 2"),
         ({"labels": ["a"]}, "labels: 1; expected at least 2"),
@@ -339,9 +339,9 @@ def test_arguments_of_fit_that_cannot_be(classifier, named, told):
         ({"num_classes": 2, "dtype": "float8"}, "dtype: 'float8' is none of"),
     ],
 )
-def test_arguments_of_from_pretrained_that_cannot_be(model, named, told):
-    with pytest.raises(UserError, match=told):
-        electra_tf.TextClassifier.from_pretrained(model, **named)
+def test_wrong_arguments_of_from_pretrained(model, arguments, message):
+    with pytest.raises(UserError, match=message):
+        electra_tf.TextClassifier.from_pretrained(model, **arguments)
 
 
 def test_a_column_of_strings_and_a_path_for_a_config(classifier, model):

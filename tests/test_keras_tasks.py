@@ -293,7 +293,7 @@ def test_overrides_dtype_and_weights(model):
     assert repr(made).startswith("<TextClassifier of 0, 1, 2: 2 layers x 16")
 
 
-def test_layer_rates(model):
+def test_layer_learning_rates(model):
     made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
     made.compile(layerwise_lr_decay=0.5, **EAGER)
     made.fit(TEXTS[:2], [0, 1], verbose=0)
@@ -356,7 +356,7 @@ def test_tagger(model, tmp_path):
     assert opened.classify(WORDS) == TAGS
 
 
-def test_tags_of_one_s_own_loss(model):
+def test_tags_with_your_own_loss(model):
     made = electra_tf.TokenClassifier.from_pretrained(model, labels=["N", "V"])
     assert made.task.state["scheme"] == "none"
     made.compile("adam", "sparse_categorical_crossentropy", **EAGER)

@@ -169,7 +169,7 @@ def test_tasks_on_texts(name, tmp_path, tiny_vocab_file):
             assert a.get(key) == pytest.approx(b.get(key), abs=1e-4)
 
 
-def test_what_it_cannot_do_is_reported(colours):
+def test_unsupported_networks_are_reported(colours):
     with pytest.raises(UserError, match="int8: is LiteRT's"):
         electra_tf.load(colours, engine="tensorflow", int8=True)
     config = ModelConfig(vocab_size=150, **serving_models.SHAPE)
@@ -370,7 +370,7 @@ def test_served_as_tensorflow_does(tmp_path, tiny_vocab_file):
 
 
 @pytest.mark.slow
-def test_engines_that_cannot_be_had(colours, tmp_path, monkeypatch):
+def test_unavailable_engines(colours, tmp_path, monkeypatch):
     plain = electra_tf.export(colours, str(tmp_path / "plain"))
     with pytest.raises(UserError, match="export it with --litert"):
         loaded_model.load("plain", 1, plain.path, "litert")

@@ -194,7 +194,7 @@ def test_no_product_is_computed_for_the_gradient_of_a_frozen_kernel():
     assert kernel_gradients(lambda m: m.freeze(verbose=False)) == 1
 
 
-def test_training_moves_what_trains_alone():
+def test_training_changes_trainable_weights_alone():
     model = network()
     model.enable_lora(2, "all", verbose=False)
     frozen = [v.numpy() for v in model.non_trainable_variables]
@@ -312,7 +312,7 @@ def test_saved_merged(tmp_path, tiny_tokens):
     )
 
 
-def test_what_cannot_be_is_reported():
+def test_impossible_calls_are_reported():
     model = network()
     with pytest.raises(UserError, match="rank: 17; expected 1 to 16"):
         model.enable_lora(17)

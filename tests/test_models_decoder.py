@@ -172,7 +172,7 @@ def test_names_and_shapes_on_disk(embedding_size):
     assert from_json(to_json(about), "config.json") == about
 
 
-def test_what_cannot_be():
+def test_impossible_settings():
     with pytest.raises(UserError, match="num_layers"):
         DecoderConfig(num_layers=0)
     heads = {"a": TaskHeadConfig(), "b": DecoderConfig()}

@@ -85,7 +85,7 @@ def test_padding_does_not_matter(discriminator):
     )
 
 
-def test_training_without_keys_drops_anew(discriminator):
+def test_training_without_keys_has_new_dropout_each_time(discriminator):
     ids = tf.ones([2, 8], tf.int32)
     first = discriminator(ids, training=True).logits.numpy()
     second = discriminator(ids, training=True).logits.numpy()

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.models import embeddings
+from electra_tf.pretraining import pretrainer
 
 
 def _table():
@@ -39,18 +40,18 @@ def _loss(table, ids, with_outputs):
     return loss
 
 
-@pytest.mark.parametrize("how", ["eager", "graph", "compiled"])
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
 @pytest.mark.parametrize("with_outputs", [True, False])
-def test_the_same_gradient(how, with_outputs):
+def test_the_same_gradient(mode, with_outputs):
     table, ids = _table(), tf.constant([1, 2, 3, 3, 7])
 
     def run(read_once):
         def gradient(ids):
             return _gradient(table, ids, read_once, with_outputs)
 
-        if how != "eager":
+        if mode != "eager":
             gradient = tf.function(
-                gradient, jit_compile=how == "compiled", autograph=False
+                gradient, jit_compile=mode == "compiled", autograph=False
             )
         return gradient(ids)
 
@@ -87,7 +88,7 @@ def test_only_what_is_inside_and_only_this_table_and_thread():
         "mlm",
     ],
 )
-def test_a_step_of_pretraining(name, monkeypatch):
+def test_a_step_of_pretraining(name, monkeypatch, plain_kernels):
     batch = next(iter(tiny.dataset()))
 
     def step():
@@ -98,7 +99,7 @@ def test_a_step_of_pretraining(name, monkeypatch):
 
     together = step()
     monkeypatch.setattr(
-        embeddings, "read_together", lambda table: contextlib.nullcontext()
+        pretrainer, "read_together", lambda table: contextlib.nullcontext()
     )
     for a, b in zip(together, step(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)

@@ -140,7 +140,7 @@ def test_beam_is_the_end_given_each_start():
             )
 
 
-def test_answers_stand_in_the_second_segment():
+def test_answers_are_in_the_second_segment():
     spans = network("joint", scale=3.0)(*inputs()).spans
     # The beam holds four starts; at least five positions are possible.
     starts, ends = spans.start_top_index.numpy(), spans.end_top_index.numpy()
@@ -246,7 +246,7 @@ def test_network_of_another_kind_is_refused():
         task_networks.SequenceClassifier(CONFIG, CONFIGS["span"])
 
 
-def test_layer_rates():
+def test_layer_learning_rates():
     share = task_networks.layer_rates(0.5, 3)
     model = network("sequence")
     assert share("discriminator/task/output/kernel") == 1.0

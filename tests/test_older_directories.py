@@ -129,7 +129,7 @@ def assert_same_weights(ours, theirs):
         )
 
 
-def test_there_is_something_of_everything():
+def test_every_kind_of_directory_is_there():
     assert len(outputs("pretrain", "pretrain")) >= 3
     assert len(outputs("finetune", "finetune")) >= 8
     assert len(outputs("stopped")) >= 5
@@ -153,7 +153,7 @@ def test_the_same_answers(output):
         for output in outputs("stopped", "pretrain")
     ],
 )
-def test_an_interrupted_pretraining_ends_as_one_that_was_not(output):
+def test_a_resumed_pretraining_equals_an_uninterrupted_one(output):
     run(GIVEN[output])
     whole = output.replace("stopped/", "pretrain/")
     assert_same_weights(
@@ -164,7 +164,7 @@ def test_an_interrupted_pretraining_ends_as_one_that_was_not(output):
 
 
 @pytest.mark.parametrize("output", outputs("stopped", "finetune"))
-def test_an_interrupted_finetuning_ends_as_one_that_was_not(output):
+def test_a_resumed_finetuning_equals_an_uninterrupted_one(output):
     run(GIVEN[output])
     whole = output.replace("stopped/", "finetune/")
     assert_same_weights(
@@ -175,7 +175,7 @@ def test_an_interrupted_finetuning_ends_as_one_that_was_not(output):
 
 
 @pytest.mark.parametrize("output", outputs("finetune", "finetune"))
-def test_a_finished_finetuning_is_not_done_again(output):
+def test_a_finished_finetuning_does_not_run_again(output):
     models = sorted(pathlib.Path(output).rglob("model.safetensors"))
     before = [path.read_bytes() for path in models]
     run(GIVEN[output])
@@ -186,7 +186,7 @@ def test_a_finished_finetuning_is_not_done_again(output):
 @pytest.mark.parametrize(
     "output", [*outputs("stopped", "predict"), *outputs("stopped", "score")]
 )
-def test_an_interrupted_file_goes_on(output):
+def test_interrupted_predictions_resume(output):
     """Rows already written are reused unchanged; the marked one shows it."""
     part = pathlib.Path(f"{output}.partial/part-000000.jsonl")
     head, first, *rest = part.read_text("utf-8").splitlines()

@@ -70,13 +70,13 @@ FINETUNING = {
 
 
 @pytest.mark.parametrize(
-    ("module", "all_of_them"),
+    ("module", "hyperparameters"),
     [(pretraining, PRETRAINING), (finetuning, FINETUNING)],
 )
-def test_every_hyperparameter_is_known(module, all_of_them):
-    module.plan("data", "name", all_of_them)
+def test_every_hyperparameter_is_known(module, hyperparameters):
+    module.plan("data", "name", hyperparameters)
     for name, default in module.KNOWN.defaults.items():
-        theirs = all_of_them.get(name, default)
+        theirs = hyperparameters.get(name, default)
         if isinstance(default, bool | int | float) and default is not None:
             assert default == theirs, name
     for name, why in module.KNOWN.unused.items():
@@ -89,7 +89,7 @@ def test_every_hyperparameter_is_known(module, all_of_them):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"learning_rat": 1}, "did you mean 'learning_rate'"),
         ({"learning_rate": "1"}, "learning_rate: expected a number"),
@@ -104,13 +104,13 @@ def test_every_hyperparameter_is_known(module, all_of_them):
         ({"pretrain_tfrecords": 3}, "wildcards"),
     ],
 )
-def test_mistakes_in_pretraining(given, said):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_in_pretraining(given, message):
+    with pytest.raises(UserError, match=message):
         pretraining.plan("d", "n", given)
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"task_names": ["rt"]}, "no task 'rt'"),
         ({"task_names": []}, "task_names"),
@@ -119,8 +119,8 @@ def test_mistakes_in_pretraining(given, said):
         ({"tasks": {"mine": {}}}, "FILE.py:CLASS"),
     ],
 )
-def test_mistakes_in_finetuning(given, said):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_in_finetuning(given, message):
+    with pytest.raises(UserError, match=message):
         finetuning.plan("d", "n", given)
 
 
@@ -189,7 +189,7 @@ def test_objectives_and_generators(given, objective, kind, embeddings):
     )  # fmt: skip
 
 
-def test_debug_is_small_and_what_is_said_goes_before():
+def test_debug_is_small_and_given_settings_override_it():
     found = _resolved({"debug": True})
     assert found.model.hidden_size == 144 and found.model.num_layers == 3
     assert found.train.batch_size == 8 and found.train.num_train_steps == 20
@@ -223,7 +223,7 @@ def test_a_directory_of_ours_is_found_by_the_originals_pattern(tmp_path):
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
-def test_what_is_left_of_a_schedule_is_its_tail(power):
+def test_a_continued_schedule_is_the_tail_of_the_whole(power):
     given = {"num_train_steps": 1000, "num_warmup_steps": 100,
              "learning_rate": 1e-3, "lr_decay_power": power}  # fmt: skip
     whole = pretraining.plan("d", "n", given).settings
@@ -394,7 +394,7 @@ FLOPS = {
 
 
 @pytest.mark.parametrize(
-    ("module", "flags", "said"),
+    ("module", "flags", "message"),
     [
         (run_pretraining, ["--model-name", "m"], "required: --data-dir"),
         (run_finetuning, ["--data-dri", "d"], "required: --data-dir"),
@@ -409,12 +409,12 @@ FLOPS = {
         (flops_computation, ["--size"], "--size"),
     ],
 )  # fmt: skip
-def test_mistakes_in_flags_are_one_line(capsys, module, flags, said):
+def test_mistakes_in_flags_are_one_line(capsys, module, flags, message):
     with pytest.raises(SystemExit) as ended:
         module.main(flags)
     assert ended.value.code == 2
     printed = capsys.readouterr().err
-    assert said in printed and printed.count("\n") == 1
+    assert message in printed and printed.count("\n") == 1
 
 
 def test_flops(capsys):
@@ -470,7 +470,7 @@ def test_the_recorded_metrics(shared_dir, tmp_path, task):
     assert (tested / name).exists()
 
 
-def test_a_start_that_came_to_nothing_is_forgotten(tmp_path):
+def test_a_failed_start_is_forgotten(tmp_path):
     """Only the config.json of a start that failed is removed.
 
     Otherwise it would be taken for the settings of the checkpoint beside it.

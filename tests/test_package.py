@@ -191,7 +191,7 @@ def test_the_workflow_has_every_python(distribution):
         assert found is None or f'"{found[1]}"' in text
 
 
-def test_the_source_distribution_has_what_pages_speak_of():
+def test_the_source_distribution_has_the_files_that_pages_name():
     text = (ROOT / "MANIFEST.in").read_text("utf-8")
     for folder in ("configs", "docs", "examples", "tools", "tests"):
         assert f"graft {folder}\n" in text

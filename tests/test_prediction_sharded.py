@@ -161,7 +161,7 @@ def test_files_and_manifest(tmp_path, ending):
         assert {tuple(row) for row in rows} == {("text", "size", "error")}
 
 
-def test_what_is_there_is_not_made_again(tmp_path):
+def test_finished_shards_are_not_computed_again(tmp_path):
     whole, _ = done_alone(a_job(tmp_path, "whole.jsonl"))
     job = a_job(tmp_path)
     found = all_groups(job)
@@ -181,7 +181,7 @@ def test_what_is_there_is_not_made_again(tmp_path):
     sharded.check_output(job, overwrite=True)
 
 
-def test_files_of_a_replaced_output_go(tmp_path):
+def test_files_of_a_replaced_output_are_removed(tmp_path):
     done_alone(a_job(tmp_path))
     (tmp_path / "out-other.jsonl").write_text("ours")
     done_alone(a_job(tmp_path, texts=((0, 6),)))

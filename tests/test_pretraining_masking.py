@@ -64,7 +64,7 @@ def test_positions_are_distinct_real_and_not_special():
         assert (masked.masked_input_ids.numpy()[row][changed] == 4).all()
 
 
-def test_rates_over_many_rows():
+def test_shares_over_many_rows():
     batch = _batch(4096)
     masked = _mask(batch)
     used = masked.masked_lm_weights.numpy() > 0
@@ -143,6 +143,6 @@ def test_slots_are_the_originals(length, prob, slots):
     "wrong",
     [{"mask_prob": 0.0}, {"mask_prob": 1.5}, {"max_predictions": 0}],
 )
-def test_impossible_rates(wrong):
+def test_impossible_shares(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         MaskingConfig(**wrong)

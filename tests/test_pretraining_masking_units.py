@@ -173,7 +173,7 @@ def test_tokens_of_an_ordinary_row_are_chosen_about_equally_often(unit):
     assert np.ptp(thirds) < 0.03 * mean
 
 
-def test_long_words_are_not_forgotten_in_short_rows():
+def test_long_words_are_masked_in_short_rows_too():
     shares, row = _shares("whole_word", [1, 3] * 15, 64, max_predictions=9)
     one = np.mean([shares[w[0]] for w in _words(row) if len(w) == 1])
     three = np.mean([shares[w[0]] for w in _words(row) if len(w) == 3])
@@ -193,7 +193,7 @@ def test_span_lengths_are_spanberts():
     assert (masking.span_lengths(uniform, 1.0, 9).numpy() == 1).all()
 
 
-def test_masked_spans_have_the_drawn_lengths():
+def test_masked_spans_have_the_sampled_lengths():
     rows, length = 4000, 512
     row = _row([1, 2] * 170, length)
     masked = _mask(_batch([row] * rows), "span")
@@ -304,7 +304,7 @@ def test_batches_of_any_size(unit):
         assert got.masked_lm_positions.shape[1] == 4
 
 
-def test_word_starts_of_the_batch_are_heeded():
+def test_word_starts_of_the_batch_are_used():
     """The batch's word_starts define words, here of two tokens each."""
     row = _row([1] * 28)
     starts = np.zeros([1, LENGTH], "int32")

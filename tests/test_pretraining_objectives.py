@@ -41,7 +41,7 @@ def test_token_loss_and_gradient(size):
 
 
 @pytest.mark.parametrize("size", [5, 300, 1024])
-def test_draw_follows_the_weights(size):
+def test_sampling_follows_the_weights(size):
     random = np.random.default_rng(0)
     weights = random.exponential(size=size).astype("float32")
     weights[random.integers(0, size, size // 3)] = 0
@@ -57,7 +57,7 @@ def test_draw_follows_the_weights(size):
     assert counts[weights == 0].sum() == 0
 
 
-def test_draw_at_the_ends():
+def test_sampling_at_the_ends():
     weights = np.zeros([3, 600], "float32")
     weights[0, 599] = 1e-30
     weights[1, [0, 599]] = 1
@@ -106,12 +106,12 @@ def test_replaced_token_loss():
     )
 
 
-def test_weighted_mean_of_nothing_is_nought():
+def test_weighted_mean_of_nothing_is_0():
     zero = tf.zeros([2, 3])
     assert float(losses.weighted_mean(zero + 5, zero, 0.0)) == 0.0
 
 
-def test_disallowed_labels_are_never_drawn():
+def test_disallowed_labels_are_never_sampled():
     """The other tokens keep their proportions, even if the label is certain."""
     rows, size = 4000, 40
     scores = _scores(1, size).numpy()
@@ -150,7 +150,7 @@ def test_a_traced_temperature_is_a_constant_one():
         )
 
 
-def test_uniform_draws():
+def test_uniform_samples():
     uniform = (tf.range(6000, dtype=tf.float32) + 0.5) / 6000
     labels = tf.fill([6000], 3)
     every = losses.draw_uniform(6, labels, uniform)

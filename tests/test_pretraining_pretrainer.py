@@ -6,6 +6,7 @@ import pretraining_tiny as tiny
 import pytest
 import tensorflow as tf
 
+from electra_tf.models import kernels
 from electra_tf.pretraining import masking
 from electra_tf.pretraining.masking import SpecialIds
 from electra_tf.training import loop
@@ -24,7 +25,8 @@ def _step_losses(model, data, steps=20):
 
 @pytest.fixture(scope="module")
 def plain_losses():
-    return _step_losses(tiny.model(), tiny.dataset())
+    with kernels.use("plain"):
+        return _step_losses(tiny.model(), tiny.dataset())
 
 
 class _Losses(keras.callbacks.Callback):
@@ -37,6 +39,7 @@ class _Losses(keras.callbacks.Callback):
         self.model.reset_metrics()
 
 
+@pytest.mark.usefixtures("plain_kernels")
 def test_fit_equals_a_loop_of_steps(plain_losses):
     recorder = _Losses()
     model = tiny.model()
@@ -68,6 +71,7 @@ def _loop_losses(tmp_path, strategy_name):
     return train, held_out[-1]
 
 
+@pytest.mark.usefixtures("plain_kernels")
 def test_our_loop_equals_fit(plain_losses, tmp_path):
     train, held_out = _loop_losses(tmp_path, "one_device")
     np.testing.assert_allclose(
@@ -123,7 +127,7 @@ def test_test_step_repeats_and_changes_nothing():
         np.testing.assert_array_equal(a, b)
 
 
-def test_metrics_are_what_they_say():
+def test_metrics_are_what_their_names_say():
     """Metrics equal NumPy's over two batches of unequal sizes."""
     model = tiny.model()
     batches = list(tiny.dataset(2))
@@ -164,6 +168,7 @@ def test_metrics_are_what_they_say():
         assert float(metrics[name]) == pytest.approx(value, abs=tolerance), name
 
 
+@pytest.mark.usefixtures("plain_kernels")
 def test_batches_without_example_ids_and_the_default_optimizer():
     model = tiny.model()
     model.compile()
@@ -174,7 +179,8 @@ def test_batches_without_example_ids_and_the_default_optimizer():
     assert np.isfinite(history.history["loss"][0])
 
 
-def test_rows_of_padding_weigh_nothing():
+@pytest.mark.usefixtures("plain_kernels")
+def test_rows_of_padding_have_weight_0():
     model = tiny.model(dropout=0.0)
     batch = next(iter(tiny.dataset()))
     padded = {k: tf.pad(v, [[0, 2]] + [[0, 0]] * (v.shape.rank - 1))

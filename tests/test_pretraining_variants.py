@@ -241,7 +241,7 @@ def test_two_stages():
 
 
 @pytest.mark.slow
-def test_two_stages_go_on_after_a_checkpoint(tmp_path):
+def test_two_stages_resume_from_a_checkpoint(tmp_path):
     """A run resumed before or at the change of stage ends the same."""
     whole = tiny.variant("two_stage")
     _two_stage_run(whole, 5)
@@ -273,7 +273,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("generator", "objective", "key"), REFUSED)
-def test_what_does_not_go_together(generator, objective, key):
+def test_settings_that_exclude_each_other(generator, objective, key):
     with pytest.raises(UserError, match=key):
         tiny.model(
             generator=GeneratorConfig(**generator),

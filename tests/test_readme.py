@@ -28,7 +28,7 @@ def titles(tmp_path):
     return task_class(name)(name, None, str(tmp_path))
 
 
-def test_a_task_of_ones_own(titles):
+def test_a_task_of_your_own(titles):
     examples = titles.read("train")
     assert [e.answer for e in examples] == ["book", "book", "film"]
     assert titles.read("test") is None

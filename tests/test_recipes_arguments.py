@@ -32,7 +32,7 @@ def recipe(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"text": ["x"]}, r"text: expected a text, got \['x'\]"),
         ({"text": None}, "text: expected a text, got None"),
@@ -47,8 +47,8 @@ def recipe(
         ({"mode": "c"}, "--mode=c: expected one of a, b"),
     ],
 )
-def test_a_wrong_value_is_reported(given, told):
-    with pytest.raises(UserError, match=told):
+def test_a_wrong_value_is_reported(given, message):
+    with pytest.raises(UserError, match=message):
         recipe(**{"text": "x", **given})
 
 
@@ -72,7 +72,7 @@ def test_a_path_becomes_its_text():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"txt": "x"}, r"recipe\(\): .*; did you mean 'text'\?"),
         ({"text": "x", "cuont": 1}, "'cuont'; did you mean 'count'"),
@@ -80,8 +80,8 @@ def test_a_path_becomes_its_text():
         ({}, r"recipe\(\): missing a required argument: 'text'"),
     ],
 )
-def test_a_wrong_call_names_the_recipe_and_the_cure(given, told):
-    with pytest.raises(TypeError, match=told):
+def test_a_wrong_call_names_the_recipe_and_the_cure(given, message):
+    with pytest.raises(TypeError, match=message):
         recipe(**given)
 
 
@@ -111,12 +111,12 @@ def test_a_missing_package_names_its_extra(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "message"),
     [
         ("--learning_rate=1", "the setting is --set=train.learning_rate=VALUE"),
         ("--train.seed=1", "the setting is --set=train.seed=VALUE"),
     ],
 )
-def test_a_setting_given_as_a_flag_is_reported(capsys, flag, told):
+def test_a_setting_given_as_a_flag_is_reported(capsys, flag, message):
     assert app.run(["pretrain", "--data=x", "--output=y", flag]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

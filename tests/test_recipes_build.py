@@ -209,7 +209,7 @@ def test_sigterm_interrupts_a_build(arguments, monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_handler_of_the_callers_own_stays(arguments, monkeypatch):
+def test_a_handler_of_the_caller_is_kept(arguments, monkeypatch):
     def own(*_):
         pass
 
@@ -239,7 +239,7 @@ def test_a_build_in_another_thread(arguments):
     assert made[0].manifest.splits["train"].examples
 
 
-def test_progress_line_tells_rate_and_time_left(capsys, monkeypatch):
+def test_progress_line_has_speed_and_time_left(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     line, silent = ProgressLine(), ProgressLine(enabled=False)

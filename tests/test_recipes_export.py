@@ -1,5 +1,7 @@
 """Tests that `electra_tf.export` and the command write the same."""
 
+import contextlib
+import io
 import json
 import pathlib
 import subprocess
@@ -28,7 +30,11 @@ def model(tmp_path_factory, tiny_vocab_file):
 
 @pytest.fixture(scope="module")
 def written(model, tmp_path_factory):
-    """The directories and the outputs of the program and of the command."""
+    """The directories and the outputs of the program and of the command.
+
+    The program runs in a process of its own, which does not import TensorFlow
+    before it exports.
+    """
     folders = [tmp_path_factory.mktemp(who) / "pairs" for who in "pc"]
     program = f"""
         import sys
@@ -41,20 +47,18 @@ def written(model, tmp_path_factory):
         )
         print(done)
     """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     words = [
-        "-m", "electra_tf", "export", f"--model={model}",
-        f"--output={folders[1]}", "--signatures=serving_default,embed",
-        "--set=options.max_seq_length=24",
+        "export", f"--model={model}", f"--output={folders[1]}",
+        "--signatures=serving_default,embed", "--set=options.max_seq_length=24",
     ]  # fmt: skip
-    printed = []
-    for arguments in (["-c", textwrap.dedent(program)], words):
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        printed.append(done.stdout)
-    return folders, printed
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert app.run(words) == 0
+    return folders, [done.stdout, printed.getvalue()]
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:

@@ -200,7 +200,7 @@ def test_predict_is_the_command(run, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["finetune", "--set=learning_rate=1"],
          "unknown key 'learning_rate'; did you mean 'train.learning_rate'?"),
@@ -218,17 +218,19 @@ def test_predict_is_the_command(run, data, tmp_path):
          "unknown key 'options.lenght'"),
     ],
 )  # fmt: skip
-def test_wrong_keys_are_reported_before_tensorflow(words, told, tmp_path):
+def test_wrong_keys_are_reported_before_tensorflow(
+    arguments, message, tmp_path
+):
     """Wrong keys are reported early, with those of the model's task."""
     model = tmp_path / "run" / "model"
     model.mkdir(parents=True)
     about = {"task": "classification", "options": {}, "state": {}}
     content = {"format": "electra_tf model", "fine_tuning": about}
     (model / "config.json").write_text(json.dumps(content))
-    if words[0] == "finetune":
-        words = [*words, "--task=classification", "--output=z"]
+    if arguments[0] == "finetune":
+        arguments = [*arguments, "--task=classification", "--output=z"]
     else:
-        words = [*words, f"--model={tmp_path}/run"]
+        arguments = [*arguments, f"--model={tmp_path}/run"]
     found = process(
         """
         import contextlib, io, sys
@@ -239,9 +241,9 @@ def test_wrong_keys_are_reported_before_tensorflow(words, told, tmp_path):
         print(text.getvalue())
         assert not {"tensorflow", "keras", "numpy"} & set(sys.modules)
         """,
-        *words,
+        *arguments,
     )
-    assert told in found
+    assert message in found
 
 
 def test_settings_of_the_commands_are_shown(run, capsys):

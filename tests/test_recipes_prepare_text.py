@@ -101,7 +101,7 @@ def test_what_build_data_reads(text, tmp_path, tiny_vocab_file):
         assert shard.read_bytes() == again.read_bytes()
 
 
-def test_nothing_is_left_of_a_failure(text, tmp_path):
+def test_a_failure_leaves_no_file(text, tmp_path):
     text.write_bytes(b"good line\nbad \xff line\n")
     target = tmp_path / "out.txt"
     with pytest.raises(UserError, match=r"text\.txt:2: byte 0xff"):

@@ -18,7 +18,7 @@ def data(tmp_path_factory, sample_text_dir):
 
 
 @pytest.mark.slow
-def test_a_run_that_stops_goes_on_as_one_that_does_not(data, tmp_path, capfd):
+def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path, capfd):
     common = (
         "data.pack_examples=true", "train.batch_size=16",
         "train.checkpoint_every_steps=3", "train.num_train_steps=6",
@@ -51,7 +51,7 @@ def _only_the_third(run, folder):
     return found
 
 
-def test_what_cannot_be_is_refused(data, tmp_path, capfd):
+def test_impossible_settings_are_refused(data, tmp_path, capfd):
     for settings, message in (
         (
             ("data.pack_examples=true", "generator.kind=two_tower",

@@ -14,6 +14,7 @@ import pytest
 import electra_tf
 from electra_tf import tensors
 from electra_tf.cli import app
+from electra_tf.models import kernels
 from electra_tf.text.vocab import load_vocab
 
 STEPS = ("train.num_train_steps=2", "train.eval_every_steps=2")
@@ -33,7 +34,8 @@ def data(tmp_path_factory, text):
 def run(tmp_path_factory, data):
     """A run of two steps."""
     output = tmp_path_factory.mktemp("run") / "run"
-    assert app.run(pretrain_command.flags(data, output, *STEPS)) == 0
+    with kernels.use("plain"):  # compiling would take most of the time
+        assert app.run(pretrain_command.flags(data, output, *STEPS)) == 0
     return output
 
 
@@ -41,7 +43,8 @@ def _start(data, output, *words, settings=(), small=False):
     flags = pretrain_command.flags(
         data, output, *STEPS, "train.batch_size=4", *settings, small=small
     )
-    return app.run([*flags, *words])
+    with kernels.use("plain"):
+        return app.run([*flags, *words])
 
 
 def _weights(run):
@@ -53,7 +56,7 @@ def _still(*settings):
     return ("train.learning_rate=0", "train.weight_decay_rate=0", *settings)
 
 
-def test_a_run_goes_on_as_another(run, data, tmp_path, capfd):
+def test_a_run_starts_from_another(run, data, tmp_path, capfd):
     code = _start(data, tmp_path / "b", f"--init_from={run}", settings=_still())
     printed = capfd.readouterr()
     assert code == 0, printed.err
@@ -68,7 +71,9 @@ def test_a_run_goes_on_as_another(run, data, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_what_it_started_from_may_be_gone(run, data, tmp_path, capfd):
+def test_the_checkpoint_it_started_from_may_be_deleted(
+    run, data, tmp_path, capfd
+):
     shutil.copytree(run, tmp_path / "a")
     words = f"--init_from={tmp_path / 'a'}"
     assert _start(data, tmp_path / "b", words) == 0
@@ -211,7 +216,7 @@ def test_a_masked_lm_starts_from_the_discriminator(run, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_frozen_generator_stays_as_it_is(run, data, tmp_path):
+def test_a_frozen_generator_does_not_change(run, data, tmp_path):
     settings = ("generator.frozen=true", "generator.embeddings=disentangled")
     words = f"--init_from={run}"
     assert _start(data, tmp_path / "b", words, settings=settings) == 0
@@ -296,7 +301,7 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--init_optimizer"], "needs --init_from"),
         (["--extend_vocab=x"], "needs --init_from"),
@@ -307,10 +312,10 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
         (["--init_from=RUN", "--init_set=model.heads=2"], "num_heads"),
     ],
 )
-def test_mistakes(run, data, tmp_path, capfd, words, said):
-    words = [word.replace("RUN", str(run)) for word in words]
-    assert _start(data, tmp_path / "b", *words) == 2
-    assert said in capfd.readouterr().err
+def test_mistakes(run, data, tmp_path, capfd, arguments, message):
+    arguments = [word.replace("RUN", str(run)) for word in arguments]
+    assert _start(data, tmp_path / "b", *arguments) == 2
+    assert message in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_it_resumes_with_the_same_choices(runs, tmp_path):
     assert len(more.runs) == 8
 
 
-def test_models_that_are_not_the_best_go(runs, tmp_path):
+def test_models_of_other_runs_are_removed(runs, tmp_path):
     def kept():
         return [p.parent.parent.name for p in tmp_path.glob("s/run_*/*/model")]
 
@@ -102,7 +102,7 @@ def test_models_that_are_not_the_best_go(runs, tmp_path):
     assert [f"{tmp_path}/s/{name}/model" for name in kept()] == [found.model]
 
 
-def test_what_cannot_be_is_refused(runs, tmp_path):
+def test_impossible_arguments_are_refused(runs, tmp_path):
     output = str(tmp_path / "search")
     for flags, message in [
         ({"learning_rates": "1e-4"}, "expected 2 numbers"),

@@ -44,7 +44,7 @@ def test_html():
         assert part.text[heading.start : heading.end] == heading.title
     deep = "<div>" * 5000 + "bottom" + "</div>" * 5000
     assert text_of(deep.encode(), "a.htm") == "bottom"
-    assert why(b"\x89PNG\0\xff", "a.html") == "is no text"
+    assert why(b"\x89PNG\0\xff", "a.html") == "is not text"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_other_encodings_of_texts_are_guessed_and_reported(coding, text):
     assert found.notes[0].startswith("is read as ")
 
 
-def test_markdown_headings_stand_over_passages(tmp_path):
+def test_passages_have_their_markdown_headings(tmp_path):
     text = (
         f"# Book\n\n## One\n\n{LONG}.\n\n{LONG * 2}.\n\n```\n# no\n```\n\n"
         f"{LONG * 2}\n\n## Two ##\n\n{LONG * 2}\n"
@@ -169,7 +169,9 @@ def test_docx():
     )
     assert [h.title for h in part.headings] == ["Minutes", "After"]
     assert "older format" in why(formats._OLD_OFFICE + b"x", "a.docx")
-    assert why(b"hello", "a.docx").startswith("is no DOCX, or a damaged one")
+    assert why(b"hello", "a.docx").startswith(
+        "is not a DOCX file, or is damaged"
+    )
 
 
 def test_a_package_that_is_missing(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def made(documents):
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
+    ("text", "expected"),
     [
         ("The Cities' CAFÉS", ["the", "citi", "cafe"]),
         ("天气好a1", ["天", "气", "好", "天气", "气好", "a1"]),
@@ -45,8 +45,8 @@ def made(documents):
         ("", []),
     ],
 )
-def test_terms(text, want):
-    assert Terms()(text) == want
+def test_terms(text, expected):
+    assert Terms()(text) == expected
 
 
 def test_terms_of_other_languages():
@@ -83,7 +83,7 @@ def test_copies_are_found_once(documents):
     assert not any(f.passage.file == "copy.txt" for f in found)
 
 
-def test_what_has_no_term(made):
+def test_questions_without_terms(made):
     assert made.search("Xylophones?", 3) == []
     assert made.search("", 3) == [] == made.search("[?]", 3)
 

@@ -64,7 +64,7 @@ def read_names(monkeypatch):
     return names
 
 
-def test_what_has_changed_is_read_and_no_more(load, folder, monkeypatch):
+def test_only_changed_files_are_read(load, folder, monkeypatch):
     names = read_names(monkeypatch)
     made = load()
     assert first_words(made) == "made, of 3 files"
@@ -106,7 +106,7 @@ def test_times_alone(load, folder, monkeypatch):
     assert best(load(), "Vienna") == text
 
 
-def test_what_was_changed_as_it_was_read_is_looked_at_again(
+def test_a_file_changed_while_being_read_is_read_again(
     load, folder, monkeypatch
 ):
     monkeypatch.setattr(kept, "_GRAIN", 2 * 10**9)
@@ -144,7 +144,7 @@ def test_damage(load, tmp_path):
     assert best(load(), "Vienna") == CAFE
 
 
-def test_what_is_no_index_stays(load, tmp_path, folder):
+def test_a_directory_that_is_not_an_index_is_kept(load, tmp_path, folder):
     with pytest.raises(UserError, match="exists, and is not an index"):
         load("documents")
     assert sorted(p.name for p in folder.iterdir())[0] == "a.txt"
@@ -157,7 +157,7 @@ def test_what_is_no_index_stays(load, tmp_path, folder):
     assert [p.name for p in older.iterdir()] == [kept.FILE]
 
 
-def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
+def test_where_it_cannot_be_saved(load, folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("x")
     found = load("file/index")
     assert found.summary.startswith(
@@ -180,7 +180,7 @@ def test_where_it_cannot_be_kept(load, folder, tmp_path, monkeypatch):
     assert "1 new, 3 unchanged" in load().summary  # no part of it was stored
 
 
-def test_a_folder_that_may_only_be_read(load, folder, tmp_path):
+def test_a_read_only_folder(load, folder, tmp_path):
     load()
     (tmp_path / "index" / kept.FILE).chmod(0o400)
     (tmp_path / "index").chmod(0o500)

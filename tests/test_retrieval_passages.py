@@ -36,7 +36,7 @@ def test_paragraphs_and_their_places():
     assert found[1].place(at) == (5, text.index("It rained"))
 
 
-def test_short_ones_go_with_the_next():
+def test_short_paragraphs_are_joined_with_the_next():
     text = f"# Heading\n\n{LONG * 2}.\n\nThe end\n"
     assert texts_of(text) == [f"# Heading\n\n{LONG * 2}.", "The end"]
     # Unless both together are too long.
@@ -44,7 +44,7 @@ def test_short_ones_go_with_the_next():
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
+    ("text", "expected"),
     [
         ("aa bb cc.\ndd ee ff", ["aa bb cc.", "dd ee ff"]),
         ("aaa bbb. cc dd ee", ["aaa bbb.", "cc dd ee"]),
@@ -53,8 +53,8 @@ def test_short_ones_go_with_the_next():
         ("今天天气很好。阳光明媚啊啊啊", ["今天天气很好。", "阳光明媚啊啊啊"]),
     ],
 )
-def test_long_ones_are_divided(text, want):
-    assert texts_of(text, longest=12) == want
+def test_long_paragraphs_are_divided(text, expected):
+    assert texts_of(text, longest=12) == expected
 
 
 def test_scripts_without_spaces_have_shorter_passages(tmp_path):
@@ -71,7 +71,7 @@ def test_scripts_without_spaces_have_shorter_passages(tmp_path):
     st.text(st.sampled_from("ab .\n\r\t中。\u3000é"), max_size=80),
     st.integers(1, 30),
 )
-def test_nothing_is_lost_and_places_are_right(text, longest):
+def test_no_text_is_lost_and_places_are_right(text, longest):
     found = list(passages.divide(text, "a.txt", longest))
     assert "".join("".join(p.text.split()) for p in found) == "".join(
         text.split()
@@ -123,7 +123,7 @@ def test_files_by_glob(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("nothing", None, "has no documents in it"),
         ("a.png", "x", "has no documents in it"),
@@ -132,14 +132,14 @@ def test_files_by_glob(folder):
         ("a.txt.gz", "not gzip", "damaged or cut-off"),
     ],
 )
-def test_folders_without_text(tmp_path, name, content, told):
+def test_folders_without_text(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read(passages.find(str(tmp_path)))
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_paths(tmp_path):
     with pytest.raises(UserError, match="--documents: no file matches"):
         passages.find(str(tmp_path / "no"))
     (tmp_path / "a.png").touch()
@@ -147,14 +147,14 @@ def test_what_is_not_there(tmp_path):
         passages.find(str(tmp_path / "a.png"))
 
 
-def names_of(path, told=None):
+def names_of(path, reasons=None):
     def left_out(name, why):
-        told[name] = why
+        reasons[name] = why
 
     return [
         name
         for _, name in passages.find(
-            str(path), left_out=left_out if told is not None else print
+            str(path), left_out=left_out if reasons is not None else print
         )
     ]
 
@@ -178,12 +178,12 @@ def test_each_file_once_whatever_links_there_are(tmp_path):
     assert names_of(root, reasons) == ["a.txt", "below/b.txt", "out/c.txt"]
     assert reasons == {
         "gone.txt": "No such file or directory",
-        "pipe.txt": "is no file but a pipe, socket or device",
+        "pipe.txt": "is not a file but a pipe, socket or device",
     }
     assert len(read(passages.find(str(root))).passages) == 3
 
 
-def test_names_that_are_no_utf8(tmp_path):
+def test_names_that_are_not_utf8(tmp_path):
     name = os.fsencode(str(tmp_path)) + b"/caf\xe9.txt"
     try:
         with open(name, "w") as file:
@@ -209,9 +209,9 @@ def test_byte_order_marks(tmp_path, coding):
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n\0\0", bytes(range(128, 256)) * 9]
 )
-def test_what_is_no_text_is_left_out_and_reported(tmp_path, content):
+def test_files_that_are_not_text_are_left_out_and_reported(tmp_path, content):
     (tmp_path / "a.txt").write_text(LONG)
     (tmp_path / "b.txt").write_bytes(content)
     documents = read(passages.find(str(tmp_path)))
     assert [passage.text for passage in documents.passages] == [LONG]
-    assert documents.left_out == ["b.txt: is no text"]
+    assert documents.left_out == ["b.txt: is not text"]

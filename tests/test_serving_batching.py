@@ -176,7 +176,7 @@ def test_a_call_takes_what_the_model_reads_in_its_time():
     assert len(reader.calls) < 12  # nor many small calls
 
 
-def test_short_requests_keep_their_place_beside_long_ones():
+def test_short_requests_keep_their_share_beside_long_ones():
     reader = Reader(1e-4)
     waits = []
 
@@ -253,7 +253,7 @@ class Endless:
         raise RuntimeError("ended")
 
 
-def test_a_call_that_nobody_waits_for_is_ended():
+def test_an_abandoned_call_is_ended():
     endless = Endless()
 
     async def scenario(ask, batcher):
@@ -414,7 +414,7 @@ def test_long_texts_take_turns():
     assert between.count(b"a") == pytest.approx(len(places) - 1, abs=2)
 
 
-def test_a_long_text_that_nobody_waits_for_ends_with_its_step():
+def test_an_abandoned_long_text_ends_after_its_step():
     model = InSteps(pace=5e-4)
 
     async def scenario(ask):

@@ -58,7 +58,7 @@ def test_columns(client):
     ]
 
 
-def test_what_it_tells(client):
+def test_what_the_server_lists(client):
     (model,) = client.models()
     assert (model["name"], model["version"]) == ("toy", "2")
     assert model["description"]["task"] == "tagging"
@@ -72,9 +72,11 @@ def test_versions(server):
     with pytest.raises(ServingError, match=r"400 .*version label: x"):
         electra_tf.Client(server.url, "toy", label="x").predict(["ab"])
     client = electra_tf.Client(server.url, "toy", version=7)
-    with pytest.raises(ServingError, match=r"404 .*Specific\(toy, 7\)") as told:
+    with pytest.raises(
+        ServingError, match=r"404 .*Specific\(toy, 7\)"
+    ) as error:
         client.predict(["ab"])
-    assert told.value.status == 404
+    assert error.value.status == 404
 
 
 def test_refusals(client, server):

@@ -40,7 +40,7 @@ def server():
 
 @pytest.fixture
 def client(server):
-    server.asked.clear()
+    server.requests.clear()
     with electra_tf.Client(server.url, "m") as found:
         yield found
 
@@ -163,7 +163,7 @@ def test_wrong_data_is_reported(client, server, name):
     with pytest.raises(UserError, match=words) as error:
         client.predict(data)
     assert not isinstance(error.value, ServingError)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_wrong_arguments_are_reported():
@@ -207,27 +207,27 @@ def test_long_lists_are_split(client, server):
     assert found == [len(text) for text in texts]
     assert done == [256, 512, 768, 1000]
     large = ["\u4e2d" * 250_000] * 5 + ["x" * 3_000_000]
-    server.asked.clear()
+    server.requests.clear()
     assert client.predict(large) == [250_000] * 5 + [3_000_000]
-    assert [rows for _, _, rows in server.asked] == [2, 2, 1, 1]
+    assert [rows for _, _, rows in server.requests] == [2, 2, 1, 1]
     assert client.predict([]) == client.predict(iter([])) == []
 
 
-def test_the_place_that_is_asked(server):
-    server.asked.clear()
+def test_the_path_of_requests(server):
+    server.requests.clear()
     for options in ({}, {"version": 2}, {"label": "a b"}):
         electra_tf.Client(f"{server.url}/x/", "m/n", **options).predict(["a"])
     headers = {"authorization": "Bearer t", "host": "there"}
     electra_tf.Client(
         server.url, "m", headers=headers, compress=True
     ).predict(["a" * 2000])  # fmt: skip
-    paths = [path for path, _, _ in server.asked]
+    paths = [path for path, _, _ in server.requests]
     assert paths[:3] == [
         "/x/v1/models/m%2Fn:predict",
         "/x/v1/models/m%2Fn/versions/2:predict",
         "/x/v1/models/m%2Fn/labels/a%20b:predict",
     ]
-    sent = server.asked[-1][1]
+    sent = server.requests[-1][1]
     assert sent["Authorization"] == "Bearer t"
     assert sent["Host"] == "there"
     assert sent["Content-Encoding"] == "gzip"
@@ -250,7 +250,7 @@ def test_other_sockets(tmp_path):
 # --- responses -------------------------------------------------------------
 
 
-def test_it_tries_again_where_that_is_safe():
+def test_requests_are_repeated_where_that_is_safe():
     cut = reply(b"200 OK", b'{"predictions": [1]}')[:-5]
     for first in (b"", BUSY, cut, BUSY.replace(b"503", b"429")):
         client = electra_tf.Client(answers(first, GOOD), "m")
@@ -266,7 +266,7 @@ def test_it_tries_again_where_that_is_safe():
 
 
 @pytest.mark.slow
-def test_retry_after_is_kept_to():
+def test_retry_after_is_obeyed():
     later = BUSY.replace(b"After: 0", b"After: 1")
     client = electra_tf.Client(answers(later, GOOD), "m")
     began = time.monotonic()
@@ -303,7 +303,7 @@ def test_odd_answers_are_reported_once(name):
         client.predict(["a"])
 
 
-def test_what_is_no_web_server():
+def test_a_server_that_does_not_speak_http():
     for raw in (b"SSH-2.0-OpenSSH\r\n", b"220 mail\r\n", b"\x15\x03\x01\x00"):
         client = electra_tf.Client(answers(raw, GOOD), "m")
         with pytest.raises(ServingError, match="as a web server does"):
@@ -320,7 +320,7 @@ def test_what_is_no_web_server():
         electra_tf.Client(url, "m").predict(["a"])
 
 
-def test_the_time_is_that_of_the_whole_answer():
+def test_the_timeout_is_for_the_whole_answer():
     """The timeout ends an answer that arrives too slowly, byte by byte."""
     long = reply(b"200 OK", b'{"predictions": [1]}' + b" " * 999)
     body = long.index(b"\r\n\r\n")
@@ -365,7 +365,7 @@ def test_a_refusal_before_the_end_of_a_large_request():
         electra_tf.Client(url, "m").predict(["x" * 5_000_000])
 
 
-def test_a_server_that_starts_anew():
+def test_a_server_that_restarts():
     with web_servers.lengths() as first:
         client = electra_tf.Client(first.url, "m")
         assert client.predict(["ab"]) == [2]
@@ -414,11 +414,11 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append((self.path, dict(self.headers)))
+        self.server.requests.append((self.path, dict(self.headers)))
         self.wfile.write(GOOD)
 
     def do_CONNECT(self):
-        self.server.asked.append((self.path, dict(self.headers)))
+        self.server.requests.append((self.path, dict(self.headers)))
         self.send_error(403)
 
     def log_message(self, *words):
@@ -428,7 +428,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def proxy():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    server.asked = []
+    server.requests = []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -443,14 +443,14 @@ def test_proxies(proxy, server, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", place)
     client = electra_tf.Client("http://models.example:81/x", "m")
     assert client.predict(["a"]) == [1]
-    path, headers = proxy.asked.pop()
+    path, headers = proxy.requests.pop()
     assert path == "http://models.example:81/x/v1/models/m:predict"
     assert headers["Host"] == "models.example:81"
     assert headers["Proxy-Authorization"] == "Basic bWU6YSBi"
     secure = electra_tf.Client("https://models.example", "m", retries=0)
     with pytest.raises(ServingError, match="Tunnel connection failed: 403"):
         secure.predict(["a"])
-    assert proxy.asked.pop()[0] == "models.example:443"
+    assert proxy.requests.pop()[0] == "models.example:443"
     # No proxy is used if the environment is ignored or NO_PROXY has the host.
     direct = electra_tf.Client(server.url, "m", trust_env=False)
     assert direct.predict(["ab"]) == [2]
@@ -460,7 +460,7 @@ def test_proxies(proxy, server, monkeypatch):
     ):  # fmt: skip
         monkeypatch.setenv("NO_PROXY", entry)
         assert electra_tf.Client(server.url, "m").predict(["ab"]) == [2]
-    assert proxy.asked == []
+    assert proxy.requests == []
     for entry in ("27.0.0.1", "127.0.0.1:1", "10.0.0.0/8", ".0.0.1x"):
         monkeypatch.setenv("NO_PROXY", entry)
         assert electra_tf.Client(server.url, "m").predict(["ab"]) == [1]

@@ -100,7 +100,7 @@ def test_by_rest(server):
 
 
 @pytest.mark.parametrize(
-    ("method", "signature", "examples", "told"),
+    ("method", "signature", "examples", "message"),
     [
         ("regress", "regression", [{"text": 1}], "Key: text"),
         ("regress", "regression", [{"weight": 1.0}], "Feature: text"),
@@ -120,10 +120,10 @@ def test_by_rest(server):
         ("classify", "none", [{"text": "a"}], '"none" not found'),
     ],
 )  # fmt: skip
-def test_wrong_examples(server, method, signature, examples, told):
+def test_wrong_examples(server, method, signature, examples, message):
     status, answer = asked(server, method, signature, examples)
     assert status == 400
-    assert told in answer["error"]
+    assert message in answer["error"]
 
 
 def test_by_predict(server):

@@ -114,7 +114,7 @@ def test_exported_with_frozen_weights_it_answers_to_any_bytes(opened, tmp_path):
         loaded["explain"](text=texts[:1], label=tf.constant(["pink"]))
 
 
-def test_what_cannot_be_explained_is_reported(opened):
+def test_models_that_cannot_be_explained_are_reported(opened):
     with pytest.raises(
         UserError,
         match="--explain: a ranking model cannot be explained; expected "

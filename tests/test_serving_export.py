@@ -41,7 +41,8 @@ def command(*flags):
 def exports(run, tmp_path_factory):
     """Maps a storage of weights to the folder of its version."""
     output = tmp_path_factory.mktemp("models") / "colours"
-    flags = {"float32": [], "constants": ["--optimize"]}
+    some = "--signatures=serving_default,embed,classification"
+    flags = {"float32": [], "constants": ["--optimize", some]}
     found = {}
     for number, (storage, more) in enumerate(flags.items(), 1):
         assert command(f"--model={run}", f"--output={output}", *more) == 0
@@ -234,7 +235,8 @@ def test_a_weight_too_large_for_half_is_reported(run, tmp_path, capsys):
         str(tmp_path / "m"), dataclasses.replace(checkpoint, weights=arrays)
     )
     assert command(
-        f"--model={tmp_path / 'm'}", f"--output={tmp_path / 'o'}", "--float16"
+        f"--model={tmp_path / 'm'}", f"--output={tmp_path / 'o'}", "--float16",
+        "--signatures=serving_default",
     ) == 2  # fmt: skip
     assert "which float16 cannot hold" in capsys.readouterr().err
     assert not list((tmp_path / "o").iterdir())
@@ -324,7 +326,8 @@ def test_a_version_appears_whole(run, tmp_path, monkeypatch):
         "electra_tf.exporting.serving_files.write_warmup", broken
     )
     output = tmp_path / "m"
-    assert command(f"--model={run}", f"--output={output}") == 130
+    some = "--signatures=truncation"
+    assert command(f"--model={run}", f"--output={output}", some) == 130
     assert list(pathlib.Path(output).iterdir()) == []
 
 

@@ -32,7 +32,7 @@ def test_batching_parameters(tmp_path, caplog):
     assert found == ModelSettings(wait_seconds=0.0)
 
 
-def test_what_has_no_meaning_is_said(tmp_path, caplog):
+def test_settings_without_a_meaning_are_reported(tmp_path, caplog):
     path = tmp_path / "batching_parameters.txt"
     path.write_text(
         BATCHING + "allowed_batch_sizes: 8 allowed_batch_sizes: 64\n"
@@ -46,7 +46,7 @@ def test_what_has_no_meaning_is_said(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("max_batch_size: 3", "parameters.txt:1:"),
         ("max_batch { value: 3 }", "parameters.txt:1:.*max_batch"),
@@ -59,10 +59,10 @@ def test_what_has_no_meaning_is_said(tmp_path, caplog):
         ),
     ],
 )
-def test_mistakes_in_batching_parameters(tmp_path, text, told):
+def test_mistakes_in_batching_parameters(tmp_path, text, message):
     path = tmp_path / "parameters.txt"
     path.write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         model_settings.read_batching(str(path))
 
 

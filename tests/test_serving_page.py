@@ -32,7 +32,7 @@ REQUEST_BYTES = 64 * 1024
 # --- the files -------------------------------------------------------------
 
 
-def test_no_text_becomes_markup_and_nothing_comes_from_elsewhere():
+def test_no_text_becomes_markup_and_nothing_loads_from_other_sites():
     markup = re.compile(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser"
         r"|srcdoc|\beval\(|new Function|createContextualFragment"
@@ -476,7 +476,7 @@ def test_a_model_without_a_description_is_asked_in_json(serve, page):
     assert "JSON" in page.inner_text("#error")
 
 
-def test_errors_are_reported_in_words(serve, page, errors):
+def test_errors_are_shown(serve, page, errors):
     visit(page, serve("classification"), "classification")
     page.click("#run")
     assert "first" in page.inner_text("#error")

@@ -91,7 +91,7 @@ def test_axe_finds_nothing_serious(visit, axe, kind):
 
 
 @pytest.mark.slow
-def test_axe_of_what_is_no_answer(visit, axe):
+def test_axe_finds_nothing_serious_in_errors(visit, axe):
     """A page without models, and one with an error, have no violations."""
     page, site = visit()
     page.get_by_text("no model yet").wait_for()
@@ -148,12 +148,12 @@ def test_the_address_is_followed(visit):
     assert "version 2, as the address asks" in page.inner_text("#facts")
     page_models.fill(page, "qa", "the cat")
     assert (
-        site.asked[-2:] == ["/v1/models/qa/versions/2:predict"] * 2
+        site.requests[-2:] == ["/v1/models/qa/versions/2:predict"] * 2
     )  # for the prediction and the truncation
     page.get_by_text("use the newest").click()
     page.get_by_text("version 3").wait_for()
     page_models.fill(page, "qa", "the cat")
-    assert site.asked[-1] == "/v1/models/qa:predict"
+    assert site.requests[-1] == "/v1/models/qa:predict"
     go(page, "model=qa&version=9")
     assert "version 9, which is not served" in page.inner_text("#facts")
     go(page, "model=other&version=x")
@@ -161,7 +161,7 @@ def test_the_address_is_followed(visit):
     assert title.inner_text() == "What does the text answer?"
 
 
-def test_a_pinned_version_shows_what_it_is_itself(visit):
+def test_a_pinned_version_shows_its_own_form(visit):
     """It shows its own task and language, not those of the newest."""
     page, site = visit()
     page.get_by_text("no model yet").wait_for()
@@ -187,7 +187,7 @@ def test_a_pinned_version_shows_what_it_is_itself(visit):
         )
         page.locator("#examples button").first.click()
         page.wait_for_selector("#answer[aria-busy=false] #error:not(:empty)")
-        assert site.asked[-1] == f"/v1/models/qa/{path}:predict"
+        assert site.requests[-1] == f"/v1/models/qa/{path}:predict"
     go(page, "model=qa&label=next")
     assert "version 4 (next), which is not served" in page.inner_text("#facts")
     # The label moves to the newest version, and the page follows.

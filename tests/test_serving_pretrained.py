@@ -133,7 +133,7 @@ def test_what_a_generator_reads_of_texts_with_special_tokens(folder):
     assert int(found["text_tokens"][6]) > 4
 
 
-def test_what_has_no_answer_is_refused(folder, tiny_vocab_file):
+def test_models_without_predictions_are_refused(folder, tiny_vocab_file):
     path = serving_models.fine_tuned(
         folder / "tuned", tiny_vocab_file, "regression"
     )

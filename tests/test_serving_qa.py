@@ -160,7 +160,7 @@ def test_as_many_questions_as_contexts(pair):
             export(question=questions, context=["the cat.", "the dog."])
 
 
-def test_whatever_comes_is_answered(pair):
+def test_any_bytes_are_answered(pair):
     _, export = pair
     empty = export(question=[], context=[])
     assert all(value.shape == (0,) for value in empty.values())

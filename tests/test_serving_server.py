@@ -289,7 +289,7 @@ def test_two_inputs_need_names(server):
         assert "text,text_pair" in answer["error"]
 
 
-def test_what_tensorflow_refuses(server):
+def test_requests_that_tensorflow_refuses(server):
     body = {"signature_name": "size", "instances": ["a", "fail"]}
     status, answer = predict(server, body)
     assert status == 400

@@ -100,15 +100,15 @@ def test_a_server_for_other_machines_has_any_name_unless_named():
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"allowed_hosts": ["http://a"]}, "--allowed_hosts.*http://a"),
         ({"cors_origins": ["app.example"]}, "--cors_origins.*app.example"),
         ({"cors_origins": ["https://a/b"]}, "--cors_origins.*https://a/b"),
     ],
 )
-def test_wrong_settings(settings, told):
-    with pytest.raises(UserError, match=told):
+def test_wrong_settings(settings, message):
+    with pytest.raises(UserError, match=message):
         Browsers("127.0.0.1", **settings)
 
 
@@ -146,7 +146,7 @@ def test_targets():
             target_path(wrong)
 
 
-def test_empty_lines_before_a_request_are_passed_over(server):
+def test_empty_lines_before_a_request_are_skipped(server):
     last = request(PREDICT.encode(), SIZED + b"Connection: close\r\n", TEXT)
     found = serving_toy.raw(server, b"\r\n\r\n" + last)
     assert found.startswith(b"HTTP/1.1 200 ")

@@ -46,7 +46,7 @@ def test_reading(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("nonsense", "models.config:1:1"),
         ("", "names no model"),
@@ -63,10 +63,10 @@ def test_reading(tmp_path):
         ),
     ],
 )
-def test_mistakes(tmp_path, text, told):
+def test_mistakes(tmp_path, text, message):
     path = tmp_path / "models.config"
     path.write_text(text)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read_config(str(path))
 
 

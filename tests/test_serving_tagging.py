@@ -151,15 +151,15 @@ def test_labels_are_those_of_python(scheme, step):
     assert search(scores[:0], splits[:1]).shape == [0]
 
 
-@pytest.mark.parametrize("learned", ["bio", "bioes"])
+@pytest.mark.parametrize("learned_scheme", ["bio", "bioes"])
 @pytest.mark.parametrize("scheme", ["bio", "iob1", "bioes", "bilou"])
 @hypothesis.settings(max_examples=60)
 @hypothesis.given(st.data())
-def test_tags_are_converted_as_in_python(learned, scheme, data):
-    names = schemes.labels(["", "A", "B-C"], learned)
+def test_tags_are_converted_as_in_python(learned_scheme, scheme, data):
+    names = schemes.labels(["", "A", "B-C"], learned_scheme)
     number = st.integers(0, len(names) - 1)
     sentences = data.draw(st.lists(st.lists(number, max_size=8), max_size=5))
-    spelling = tagging_signatures.TagSpelling(names, learned, scheme)
+    spelling = tagging_signatures.TagSpelling(names, learned_scheme, scheme)
     ragged = tf.ragged.constant(
         [*sentences, []],
         dtype=tf.int32,
@@ -170,7 +170,7 @@ def test_tags_are_converted_as_in_python(learned, scheme, data):
         spelling(ragged.flat_values, ragged.row_splits)
     )
     expected = [[names[i] for i in sentence] for sentence in sentences]
-    if learned != scheme:
+    if learned_scheme != scheme:
         expected = [schemes.convert(tags, scheme) for tags in expected]
     assert [[t.decode() for t in row] for row in found.to_list()][:-1] == (
         expected
@@ -255,7 +255,7 @@ def test_no_words_have_no_tags(pair):
     assert none["tags"] == none["tokens"] == [] and len(some["tags"]) == 2
 
 
-def test_whatever_comes_is_answered(pair):
+def test_any_bytes_are_answered(pair):
     _, export = pair
     empty = export(text=[])
     assert empty["tags"].shape[0] == 0 == empty["num_tokens"].shape[0]

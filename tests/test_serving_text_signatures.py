@@ -1,5 +1,6 @@
 """Tests that SavedModels of tasks on texts predict as Python does."""
 
+import functools
 import json
 import pathlib
 import subprocess
@@ -45,6 +46,14 @@ def models(tmp_path_factory, tiny_vocab_file):
             ),
         )  # fmt: skip
     return found
+
+
+@pytest.fixture(scope="module")
+def loaded(models):
+    """Returns a function of a name to its export, loaded once."""
+    return functools.cache(
+        lambda name: tf.saved_model.load(models[name][1].path)
+    )
 
 
 def columns(name):
@@ -195,9 +204,8 @@ def test_examples_are_answered_as_texts_are(models, answers, name):
     assert "method_name" not in described["serving_default"]
 
 
-def test_results_do_not_depend_on_the_others_in_a_request(models):
-    _, written = models["classification"]
-    function = tf.saved_model.load(written.path).signatures["serving_default"]
+def test_results_do_not_depend_on_the_others_in_a_request(loaded):
+    function = loaded("classification").signatures["serving_default"]
     whole = function(**requested("classification"))["probabilities"].numpy()
     for i, text in enumerate([*ODD_TEXTS, *BAD_BYTES]):
         alone = function(text=tf.constant([text]))["probabilities"].numpy()
@@ -205,9 +213,8 @@ def test_results_do_not_depend_on_the_others_in_a_request(models):
 
 
 @pytest.mark.parametrize("name", ["pair", "ranking"])
-def test_as_many_of_one_text_as_of_the_other(models, name):
-    _, written = models[name]
-    function = tf.saved_model.load(written.path).signatures["serving_default"]
+def test_as_many_of_one_text_as_of_the_other(loaded, name):
+    function = loaded(name).signatures["serving_default"]
     texts = dict(zip(columns(name), (["the cat"], ["sat", "ran"])))
     with pytest.raises(
         tf.errors.InvalidArgumentError, match="as many of one as of the other"
@@ -215,12 +222,12 @@ def test_as_many_of_one_text_as_of_the_other(models, name):
         function(**{key: tf.constant(value) for key, value in texts.items()})
 
 
-def test_vectors(models):
-    opened, written = models["classification"]
-    loaded = tf.saved_model.load(written.path)
+def test_vectors(models, loaded):
+    opened, _ = models["classification"]
+    signatures = loaded("classification").signatures
     texts = [*ODD_TEXTS, *BAD_BYTES]
-    mean = loaded.signatures["embed"](text=tf.constant(texts))["embedding"]
-    first = loaded.signatures["embed_first"](text=tf.constant(texts))
+    mean = signatures["embed"](text=tf.constant(texts))["embedding"]
+    first = signatures["embed_first"](text=tf.constant(texts))
     for i, text in enumerate(texts[::4]):
         batch = opened.tokenizer.encode([text], max_length=32)
         hidden = opened.network(**batch).encoder.sequence_output.numpy()[0]

@@ -121,7 +121,7 @@ def test_what_is_in_a_batch():
 
 @pytest.mark.parametrize("bucket", [True, False])
 @pytest.mark.parametrize("start", [0, 1, 37, 200])
-def test_entered_anywhere_it_is_the_same(start, bucket):
+def test_any_start_step_gives_the_same_batches(start, bucket):
     features = toy.features(90)
     whole = take(
         batches.training_dataset(features, 4, seed=3, bucket=bucket), start + 3

@@ -67,7 +67,7 @@ def test_the_last_and_the_best(trained):
     assert take(trained, 1, best=2, select_best=False) == ((4, []), 9.0)
 
 
-def test_the_mean_where_it_is_better(trained):
+def test_the_mean_of_checkpoints_where_it_is_better(trained):
     assert take(trained, 3, best=3, target=5.0) == ((4, [2, 3, 4]), 5.0)
     assert take(trained, 3, best=2, target=2.0) == ((2, []), 2.0)
     assert take(trained, 2) == ((4, [3, 4]), 6.5)

@@ -65,7 +65,7 @@ def test_state_and_options_make_the_task_again(tmp_path):
     )
 
 
-def test_labels_that_are_in_no_drawn_example(tmp_path):
+def test_labels_that_are_in_no_sampled_example(tmp_path):
     path = table(tmp_path / "a.tsv", ROWS)
     task = Classification("classification", None, path)
     task.read("train")
@@ -286,7 +286,7 @@ def test_wrong_answers(tmp_path, cls, rows, options, message):
     assert message in str(error.value)
 
 
-def test_a_label_that_training_data_have_not(tmp_path):
+def test_a_label_that_is_not_in_the_training_data(tmp_path):
     table(tmp_path / "train.tsv", ROWS)
     table(tmp_path / "dev.tsv", [("cat", "a"), ("dog", "bb")])
     task = Classification("classification", None, str(tmp_path))

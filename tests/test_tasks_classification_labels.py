@@ -187,7 +187,7 @@ def test_label_columns_that_are_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none(tmp_path, value):
+def test_values_that_are_not_numbers(tmp_path, value):
     path = jsonl(tmp_path / "a.jsonl", ["a", "b", value])
     with pytest.raises(
         UserError, match=r"a\.jsonl:3: no label, but (nan|-?inf)"
@@ -224,7 +224,7 @@ def test_swapped_columns_are_reported(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("counts", "options", "told"),
+    ("counts", "options", "message"),
     [
         ({"pos": 100, "neg": 99, "Pos": 1}, {}, "'Pos'.*misspelling of 'pos'"),
         (
@@ -232,16 +232,16 @@ def test_swapped_columns_are_reported(tmp_path, caplog):
             {},
             "'xyz' is in one row alone: opt",
         ),
-        ({"a;b": 50, "b;c": 40, "d": 30}, {"multi_label": True}, "hold ';'"),
+        ({"a;b": 50, "b;c": 40, "d": 30}, {"multi_label": True}, "contain ';'"),
         ({"pos": 10, "neg": 9, "poss": 1}, {}, None),  # too few rows
         ({str(i): 2 for i in range(100)}, {}, None),  # many small classes
     ],
 )
-def test_suspicions(counts, options, told):
+def test_suspicions(counts, options, message):
     found = labels.suspicions(counts, sum(counts.values()), "label", **options)
-    assert len(found) == bool(told)
-    if told:
-        with pytest.raises(UserError, match=told):
+    assert len(found) == bool(message)
+    if message:
+        with pytest.raises(UserError, match=message):
             raise UserError(found[0])
 
 

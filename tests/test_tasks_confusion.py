@@ -15,7 +15,7 @@ def test_rows_are_truths_and_columns_predictions():
     )
 
 
-def test_letters_of_the_east_are_drawn_where_a_font_has_them():
+def test_asian_letters_are_plotted_where_a_font_has_them():
     from matplotlib import font_manager
 
     *_, last = plots._families()
@@ -26,7 +26,7 @@ def test_letters_of_the_east_are_drawn_where_a_font_has_them():
 
 
 @pytest.mark.parametrize("labels", [1, 2, 30, 90])
-def test_it_is_drawn(labels):
+def test_it_is_plotted(labels):
     from matplotlib.image import imread
 
     names = [

@@ -391,7 +391,7 @@ def test_shards_are_one_split(tmp_path):
     assert [e.text for e in task(train_file=one).read("train")] == ["train 1"]
     assert [e.text for e in task(tmp_path / one).read("train")] == ["train 1"]
     (tmp_path / one).unlink()
-    with pytest.raises(UserError, match=r"one of 3 parts; .* 00001 is not"):
+    with pytest.raises(UserError, match=r"one of 3 parts; .* 00001 is missing"):
         task().read("train")
 
 

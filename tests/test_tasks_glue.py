@@ -74,7 +74,7 @@ def test_official_files(tmp_path, name, parent):
     assert task.read("dev") is None
 
 
-def test_rows_that_are_cut_off_are_left_out(tmp_path, caplog):
+def test_truncated_rows_are_left_out(tmp_path, caplog):
     folder = made.write(tmp_path, "qqp", SIZES)
     lines = made.lines("qqp", "train", 5)
     lines[2] = lines[2].rsplit("\t", 1)[0]  # no label

@@ -60,7 +60,7 @@ def test_ax_of_a_model_of_mnli():
     assert found == {"AX.tsv": b"index\tprediction\n0\tneutral\n"}
 
 
-def test_what_is_missing_is_filled_in():
+def test_missing_predictions_are_filled_in():
     given = b"index\tprediction\n" + b"".join(
         b"%d\t%s\n" % (i, [b"entailment", b"not_entailment"][i % 2])
         for i in range(3000)

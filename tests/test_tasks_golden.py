@@ -336,7 +336,7 @@ def optimizer_for(recorded, model, **overrides):
 
 
 @pytest.mark.parametrize("task", ["mrpc", "squad"])
-def test_layer_rates(task, shared_dir):
+def test_layer_learning_rates(task, shared_dir):
     recorded = Recorded(shared_dir, task)
     model = recorded.network()
     optimizer = optimizer_for(recorded, model)

@@ -152,7 +152,7 @@ def test_folders_of_splits_are_no_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("train.txt", "1 3:0.5 7:1\n-1 2:1 3:0.1\n", "numbers for each row"),
         ("train.txt", "(3 (2 It) (4 good))\n(1 (2 x) (2 y))\n", "trees in"),
@@ -170,16 +170,16 @@ def test_folders_of_splits_are_no_classes(tmp_path):
         ("train.csv", "text,label\na,x\ntext,label\nb,y\n", "csv:3: repeats"),
         ("train.json", '[{"text": "a\\ud800", "label": 1}]', "half of a surr"),
         ("cat/1.jpg", b"\xff\xd8\xff\xe0", "cat/1.jpg: is an image"),
-        ("cat/1.bin", b"a\0b", "cat/1.bin: is no text"),
+        ("cat/1.bin", b"a\0b", "cat/1.bin: is not text"),
         ("train.json", json.dumps({"train": ROWS, "test": ROWS}),
          r"holds several splits \(train, test\)"),
     ],
 )  # fmt: skip
-def test_what_is_refused_by_name(tmp_path, name, content, told):
+def test_what_is_refused_by_name(tmp_path, name, content, message):
     files = {name: content}
     if "/" in name:
         files["dog/1.txt"] = "a text"
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "classification", files)
 
 
@@ -413,7 +413,7 @@ def test_what_is_reported_of_tags(tmp_path, caplog):
     read(tmp_path, "tagging", files)
     assert "options.tag_names gives their names" in caplog.text
     assert "taking the tags in 'ner_tags', and not pos_tags" in caplog.text
-    with pytest.raises(UserError, match="'1' is no number below 1"):
+    with pytest.raises(UserError, match="'1' is not a number below 1"):
         read(tmp_path, "tagging", files, tag_names=("O",))
     with pytest.raises(UserError, match=r"no column 'x'.*options\.tag_column"):
         read(tmp_path, "tagging", files, tag_column="x")
@@ -479,7 +479,7 @@ def test_shards_of_questions_without_ids(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (lines({"document_text": "x", "question_text": "q"}), "Natural Quest"),
         (json.dumps({"Data": [{"Question": "q"}]}), "TriviaQA"),
@@ -490,8 +490,8 @@ def test_shards_of_questions_without_ids(tmp_path):
         (lines(KNOWN | {"answers": ["Rhine"]}), "without answer_start"),
     ],
 )
-def test_questions_of_other_forms(tmp_path, content, told):
-    with pytest.raises(UserError, match=told):
+def test_questions_of_other_forms(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "squad", {"train.json": content})
 
 
@@ -556,7 +556,7 @@ def test_pairs(tmp_path, task, files, options):
 
 
 @pytest.mark.parametrize(
-    ("files", "options", "told"),
+    ("files", "options", "message"),
     [
         ({"train.jsonl": lines(GO)}, {}, r"give options\.source_language"),
         ({"train.en": "a\n", "train.de": "b\n"}, {}, r"source_language"),
@@ -566,8 +566,8 @@ def test_pairs(tmp_path, task, files, options):
          {"train_file": "train.tmx"}, "XML or HTML"),
     ],
 )  # fmt: skip
-def test_pairs_that_are_refused(tmp_path, files, options, told):
-    with pytest.raises(UserError, match=told):
+def test_pairs_that_are_refused(tmp_path, files, options, message):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "translation", files, **options)
 
 

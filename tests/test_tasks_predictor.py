@@ -63,7 +63,7 @@ def test_half_characters_are_reported_by_their_item(loaded, item):
         loaded.predict(["fine", item])
 
 
-def test_it_answers_lists(loaded, model):
+def test_it_predicts_for_lists(loaded, model):
     texts = ["the cat sat", "a house", "", "not that " * 30]
     answers = loaded.predict(texts[:2] + texts[3:])
     assert [set(a) for a in answers] == [{"label", "probabilities"}] * 3
@@ -151,7 +151,7 @@ def test_other_formats_keep_the_answers(model, loaded, tmp_path, format):
          ("who sat", "the cat sat"), {"answer", "null_odds"}),
     ],
 )  # fmt: skip
-def test_a_head_alone_tells_the_task(
+def test_a_head_alone_determines_the_task(
     tmp_path, tiny_vocab_file, head, item, keys
 ):
     path = save(tmp_path / "m", tiny_vocab_file, head, task=None)
@@ -231,7 +231,9 @@ def read_jsonl(path):
     return [json.loads(line) for line in open(path, encoding="utf-8")]
 
 
-def test_rows_repeat_the_input_and_bad_ones_go_on(loaded, tmp_path):
+def test_rows_repeat_the_input_and_bad_rows_do_not_stop_the_file(
+    loaded, tmp_path
+):
     source = write(tmp_path / "in.tsv")
     target = str(tmp_path / "out.jsonl")
     done = row_answers.predict_file(loaded, source, target)
@@ -291,7 +293,7 @@ def test_columns_to_keep(loaded, tmp_path):
         row_answers.predict_file(loaded, source, target, keep=["idd"])
 
 
-def test_what_the_task_refuses_late_is_told_apart(model, tmp_path):
+def test_rows_that_the_task_refuses_late_have_errors(model, tmp_path):
     options = word_task.WordOptions(refused="mat", hidden_layer=True)
     found = electra_tf.load(model, options=options)
     lines = [f"{i}\ta {'mat' if i in (3, 11) else 'dog'}" for i in range(20)]
@@ -333,7 +335,7 @@ def killed_after(parts, monkeypatch):
 
 @pytest.mark.parametrize("parts", [0, 1, 7, 9])
 @pytest.mark.parametrize("ending", ["jsonl", "csv"])
-def test_killed_it_goes_on_to_the_same_bytes(
+def test_a_killed_run_resumes_to_the_same_bytes(
     model, many, tmp_path, monkeypatch, parts, ending
 ):
     loaded = electra_tf.load(model)
@@ -362,7 +364,7 @@ def test_killed_it_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("first", [{"int8": True}, {}])
-def test_what_one_of_two_runs_alone_says_tells_them_apart(tmp_path, first):
+def test_runs_differ_by_settings_that_only_one_has(tmp_path, first):
     partial, notes = str(tmp_path / "o.partial"), []
     other = {} if first else {"int8": True}
     assert not resumable.begin(partial, {"task": "t"} | first)
@@ -392,7 +394,7 @@ def test_parts_of_something_else_are_not_taken(
             with pytest.raises(Killed):
                 row_answers.predict_file(loaded, many, target)
 
-    def told(chosen, source=many, **options):
+    def first_note(chosen, source=many, **options):
         notes = []
         row_answers.predict_file(
             chosen, source, target, note=notes.append, **options
@@ -400,21 +402,23 @@ def test_parts_of_something_else_are_not_taken(
         return notes[0]
 
     begin()
-    assert "resuming after 12 rows" in told(loaded)
+    assert "resuming after 12 rows" in first_note(loaded)
     begin()
-    assert "another columns to keep" in told(loaded, keep=["id"])
+    assert "another columns to keep" in first_note(loaded, keep=["id"])
     begin()
     os.utime(many, (1, 1))
-    assert "another time of the input; starting again" in told(loaded)
+    assert "another time of the input; starting again" in first_note(loaded)
     begin()
     other = electra_tf.load(save(tmp_path / "other", tiny_vocab_file))
-    assert "another weights" in told(other)
+    assert "another weights" in first_note(other)
     begin()
     options = word_task.WordOptions(max_seq_length=5, hidden_layer=True)
-    assert "another options" in told(electra_tf.load(model, options=options))
+    assert "another options" in first_note(
+        electra_tf.load(model, options=options)
+    )
     begin()
     shutil.copy(many, tmp_path / "copy.tsv")
-    assert "another input" in told(loaded, str(tmp_path / "copy.tsv"))
+    assert "another input" in first_note(loaded, str(tmp_path / "copy.tsv"))
     # A directory with a user's files is not removed.
     os.mkdir(f"{target}.partial")
     (tmp_path / "t.jsonl.partial" / "mine").write_text("")
@@ -468,7 +472,7 @@ def test_rows_that_were_read_in_another_way_are_not_used(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("o.txt", "expected a name"),
         ("o.tsv.xz", "only .gz"),
@@ -476,9 +480,9 @@ def test_rows_that_were_read_in_another_way_are_not_used(
         ("o.csv.GZ", "only .gz"),
     ],
 )
-def test_wrong_outputs(loaded, tmp_path, name, told):
+def test_wrong_outputs(loaded, tmp_path, name, message):
     source = write(tmp_path / "in.tsv")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         row_answers.predict_file(loaded, source, str(tmp_path / name))
 
 

@@ -245,7 +245,7 @@ def beam_for(window, spans, impossible=None):
 
 @pytest.mark.parametrize("least", [0, 1])
 @pytest.mark.parametrize("head", [True, False])
-def test_all_windows_of_a_question_tell_whether_it_has_an_answer(
+def test_all_windows_of_a_question_decide_whether_it_has_an_answer(
     tokenizer, least, head
 ):
     """The window with the lowest score of no answer decides, at any place."""

@@ -45,7 +45,7 @@ def test_a_mark_against_the_answers_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "nobody",
+    "unanswered",
     [
         NOBODY,
         NOBODY | {"answers": None},
@@ -54,9 +54,9 @@ def test_a_mark_against_the_answers_is_refused(tmp_path):
         NOBODY | {"answers": {"text": [], "answer_start": []}},
     ],
 )
-def test_no_answers_is_no_answer_and_counts(tmp_path, nobody):
+def test_no_answers_is_no_answer_and_counts(tmp_path, unanswered):
     """All 3 questions of such exports of SQuAD 2.0 are scored, not only 1."""
-    qas = [qa_toys.question("a", "she"), nobody, nobody | {"id": "c"}]
+    qas = [qa_toys.question("a", "she"), unanswered, unanswered | {"id": "c"}]
     examples = read(tmp_path, *qas)
     assert [e.impossible for e in examples] == [False, True, True]
     task = QuestionAnswering("squad")

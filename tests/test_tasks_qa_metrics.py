@@ -73,7 +73,7 @@ def test_recorded_evaluation(shared_dir):
     assert found == pytest.approx(settings["dev_metrics"])
 
 
-def test_texts_are_compared_without_what_is_no_word():
+def test_texts_are_compared_without_punctuation_and_articles():
     assert qa_metrics.normalize("The  U.S.A's\tan-d a the") == "usas and"
     assert qa_metrics.exact("an apple", "Apple!") == 1
     assert qa_metrics.f1("new york city", "york new new") == pytest.approx(
@@ -160,5 +160,5 @@ def test_scripts_without_blanks_are_scored_by_characters():
         ("NBA 球員", False), ("50%", False), ("cannot", True),
     ],
 )  # fmt: skip
-def test_where_nltk_may_cut_otherwise(text, differs):
+def test_texts_that_nltk_may_split_differently(text, differs):
     assert qa_metrics.cmrc_may_differ(text) == differs

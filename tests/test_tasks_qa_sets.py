@@ -78,7 +78,7 @@ def test_mrqa_is_read(tmp_path, tokenizer):
     assert task.scores(held_out, predictions)["exact_match"] == 100
 
 
-def test_plain_mrqa_has_files_of_ones_own(tmp_path):
+def test_plain_mrqa_has_files_of_other_names(tmp_path):
     mrqa(tmp_path / "train.jsonl.gz", line("a"))
     task = make("mrqa", str(tmp_path))
     assert len(task.read("train")) == 1 and task.read("validation") is None
@@ -268,7 +268,7 @@ def test_true_answers_are_checked(tmp_path, tiny_vocab_file, capsys):
 
 
 @pytest.mark.slow
-def test_the_answers_of_squad_come_back(shared_dir):
+def test_the_answers_of_squad_are_recovered(shared_dir):
     """All answers come back but those that begin or end inside a WordPiece."""
     path = shared_dir / "data" / "squad" / "dev-v1.1.json"
     vocab = shared_dir / "data" / "vocab" / "bert_uncased_en.txt"

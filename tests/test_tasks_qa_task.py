@@ -65,7 +65,7 @@ def test_official_names_are_found(tmp_path):
         ids("squad", "train")
 
 
-def test_files_of_ones_own(tmp_path):
+def test_files_of_other_names(tmp_path):
     content = qa_toys.squad([qa_toys.question("q", "she")])
     path = tmp_path / "mine.json.gz"
     path.write_bytes(gzip.compress(json.dumps(content).encode()))
@@ -236,7 +236,7 @@ def test_records_that_cannot_be_answered(record, message):
 # --- answers ---------------------------------------------------------------
 
 
-def test_answers_stand_in_the_context(tmp_path, tokenizer):
+def test_answers_are_in_the_context(tmp_path, tokenizer):
     context = "the  cat\nsat on a mat"
     path = qa_toys.write(
         tmp_path / "a.json",
@@ -308,7 +308,9 @@ def test_the_threshold_is_found_on_held_out_data(tmp_path, tokenizer):
     assert [p["answer"] for p in found] == ["cat", "", "", ""]
 
 
-def test_the_first_token_can_tell_that_there_is_no_answer(tmp_path, tokenizer):
+def test_the_first_token_can_predict_that_there_is_no_answer(
+    tmp_path, tokenizer
+):
     task, examples, features, outputs = unanswerable(
         tmp_path, tokenizer, answerability="first_token"
     )
@@ -320,7 +322,7 @@ def test_the_first_token_can_tell_that_there_is_no_answer(tmp_path, tokenizer):
     assert [p["null_odds"] for p in found[:3]] == [-2.0] * 3
 
 
-def test_data_tells_whether_there_is_always_an_answer(tmp_path):
+def test_data_decides_whether_there_is_always_an_answer(tmp_path):
     task, examples = read(tmp_path, [qa_toys.question("a", "cat")])
     task.fit(examples)
     assert task.state == {"unanswerable": False}

@@ -148,7 +148,7 @@ def test_queries_are_held_out_whole(tmp_path):
     assert not {p.query for p in train} & {p.query for p in held_out}
 
 
-def test_queries_are_drawn_whole():
+def test_queries_are_sampled_whole():
     pairs = [Pair(f"q{i // 4}", f"p{i}", i % 4 == 0) for i in range(400)]
     drawn = ranking().draw(pairs, 42, seed=3)
     assert len(drawn) == 44 and drawn == ranking().draw(pairs, 42, seed=3)
@@ -277,7 +277,7 @@ def test_training_batches_are_groups(tokenizer, loss):
         assert tokens[end - len(there) : end].tolist() == there.tolist()
 
 
-def test_pointwise_rows_stand_alone(tokenizer):
+def test_pointwise_rows_are_independent(tokenizer):
     pairs = judged("a", 1, 0, 0)
     task = ranking(loss="pointwise", num_negatives=2)
     features = task.features(tokenizer, pairs, training=True)

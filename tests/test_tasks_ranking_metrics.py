@@ -111,7 +111,7 @@ def test_pointwise():
 
 
 @pytest.mark.parametrize("name", scores.LOSSES)
-def test_losses_fall_as_the_order_mends(name):
+def test_losses_fall_as_the_order_improves(name):
     relevance = tf.constant([[1.0, 0.0, 0.0]])
     loss = scores.LOSSES[name]
     bad, good = (
@@ -121,5 +121,5 @@ def test_losses_fall_as_the_order_mends(name):
     assert good < bad
 
 
-def test_cut_off_is_named():
+def test_cutoff_is_that_of_the_metrics_names():
     assert scores.CUTOFF == 10

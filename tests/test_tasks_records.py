@@ -50,7 +50,7 @@ def test_the_same_rows_of_every_format(tmp_path, name, content, zipped):
     assert records.columns_of(path) == ["text", "label"]
 
 
-def test_tsv_knows_no_quotes(tmp_path):
+def test_tsv_has_no_quotes(tmp_path):
     path = write(tmp_path / "a.tsv", 'a\tb\n"x\ty"z\u2028\n')
     assert rows(path) == [{"a": '"x', "b": 'y"z\u2028'}]
 
@@ -95,7 +95,7 @@ def test_empty_lines_are_rows_of_a_single_column(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "line", "told", "then"),
+    ("name", "content", "line", "message", "later_rows"),
     [
         ("a.tsv", "a\tb\n1\t2\n3\n4\t5\n", 3, "1 columns, expected 2: a, b", 2),
         ("a.tsv", b"a\tb\n1\t\xff\n4\t5\n", 2, "UTF-8", 1),
@@ -109,20 +109,20 @@ def test_empty_lines_are_rows_of_a_single_column(tmp_path):
         ("a.jsonl", '{"a": "\\ud800"}\n{"a": 2}\n', 1, "surrogate", 1),
     ],
 )
-def test_bad_rows(tmp_path, name, content, line, told, then):
+def test_bad_rows(tmp_path, name, content, line, message, later_rows):
     path = write(tmp_path / name, content)
     with pytest.raises(UserError) as error:
         rows(path)
     assert str(error.value).startswith(f"{path}:{line}: ")
-    assert told in str(error.value)
+    assert message in str(error.value)
     found = list(read_records(path, bad_rows=True))
     bad = [(row, place) for row, place in found if isinstance(row, BadRow)]
     assert len(bad) == 1 and bad[0][1] == f"{path}:{line}"
-    assert told in bad[0][0].message
-    assert len(found) == then + 1
+    assert message in bad[0][0].message
+    assert len(found) == later_rows + 1
 
 
-def test_of_a_ragged_row_what_there_is(tmp_path):
+def test_a_ragged_row_keeps_its_cells(tmp_path):
     path = write(tmp_path / "a.tsv", "id\ttext\tx\n7\thello\n")
     (row,) = rows(path, bad_rows=True)
     assert row.record == {"id": "7", "text": "hello"}
@@ -133,7 +133,7 @@ DAMAGED = gzip.compress(b"a\tb\n1\t2\n" * 99, mtime=0)[:-12]
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("a.tsv", "", "holds no rows"),
         ("a.tsv", "a\tb\n", "holds no rows"),
@@ -147,9 +147,9 @@ DAMAGED = gzip.compress(b"a\tb\n1\t2\n" * 99, mtime=0)[:-12]
         ("a.tsv.gz", DAMAGED, "damaged"),
     ],
 )  # fmt: skip
-def test_bad_files(tmp_path, name, content, told):
+def test_bad_files(tmp_path, name, content, message):
     path = write(tmp_path / name, content)
-    with pytest.raises(UserError, match=".*" + told.split("'")[0]):
+    with pytest.raises(UserError, match=".*" + message.split("'")[0]):
         rows(path, bad_rows=True)
 
 

@@ -60,7 +60,7 @@ def test_empty_and_long_sources(predictor):
     assert predictor.predict([long]) == predictor.predict(["cat sat " * 7])
 
 
-def test_the_run_says_how_it_went(run):
+def test_the_run_has_its_scores(run):
     result = json.loads((run / "trial_1" / "result.json").read_text())
     assert result["scores"]["validation"]["bleu"] == pytest.approx(100.0)
     assert result["averaged_steps"] in ([], [140, 150])
@@ -95,7 +95,7 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
+def test_it_continues_from_a_translator(run, tmp_path, capsys):
     """A run starts from the translator, or from its encoder with a new head."""
     data = run.parent / "data"
     options = [
@@ -106,7 +106,7 @@ def test_it_goes_on_from_a_translator(run, tmp_path, capsys):
     ]  # fmt: skip
     for number, (more, message) in enumerate(
         (
-            ([], "keeps it"),
+            ([], "its weights are kept"),
             (["--new_head"], "new head"),
             (["--set=options.decoder_layers=2"], "new head"),
         )

@@ -84,7 +84,7 @@ def test_a_part_is_held_out(tmp_path):
     assert len(trained.read("validation")) == 299
 
 
-def test_columns_of_ones_own(tmp_path):
+def test_columns_of_other_names(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text(json.dumps({"document": "long text", "summary": "s"}))
     made = task(path, "abstractive_summarization", validation_fraction=0.0)
@@ -93,7 +93,7 @@ def test_columns_of_ones_own(tmp_path):
     assert made.example(record, "here") == Pair("some text", None, "here")
 
 
-def test_what_is_wrong_with_data(tmp_path):
+def test_wrong_data_is_reported(tmp_path):
     languages = {"source_language": "en", "target_language": "de"}
     with pytest.raises(UserError, match="--data"):
         task().read("train")
@@ -133,7 +133,7 @@ def test_sets_of_tfds(tmp_path):
     assert found[3].place == f"{name} train 3"
 
 
-def test_sets_that_are_none(tmp_path):
+def test_unknown_sets(tmp_path):
     with pytest.raises(UserError, match="cannot get it"):
         task(tmp_path, "translation/no_such_set").read("train")
     with pytest.raises(UserError, match="pairs of texts"):

@@ -18,7 +18,7 @@ from electra_tf.models.config import ModelConfig
     ("width", "rate", "decay"),
     [(128, 3e-4, 0.8), (256, 3e-4, 0.8), (768, 1e-4, 0.8), (1024, 5e-5, 0.9)],
 )
-def test_rates_follow_the_paper(width, rate, decay):
+def test_learning_rates_follow_the_paper(width, rate, decay):
     found, layers = fit(FinetuneTrainConfig(), width, 320, 3.0)
     assert found.learning_rate == rate
     assert layers == found.layerwise_lr_decay == decay
@@ -31,7 +31,7 @@ def test_rates_follow_the_paper(width, rate, decay):
     assert (found.beta_1, found.beta_2, found.epsilon) == (0.9, 0.999, 1e-6)
 
 
-def test_what_is_given_wins():
+def test_given_values_override_the_papers():
     given = FinetuneTrainConfig(
         learning_rate=1e-5,
         layerwise_lr_decay=1.0,
@@ -77,7 +77,7 @@ def test_evaluations_in_steps_or_at_the_end():
 
 
 @pytest.mark.parametrize(
-    ("values", "named"),
+    ("values", "message"),
     [
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": 0.0}, "learning_rate"),
@@ -88,8 +88,8 @@ def test_evaluations_in_steps_or_at_the_end():
         ({"layerwise_lr_decay": -1.0}, "layerwise_lr_decay"),
     ],
 )
-def test_wrong_values_are_named(values, named):
-    with pytest.raises(UserError, match=named):
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(UserError, match=message):
         FinetuneTrainConfig(**values)
 
 
@@ -113,7 +113,7 @@ def test_a_file_has_the_keys_of_its_task(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("options:\n  max_seq_lenght: 9\n",
          ":2: unknown key 'options.max_seq_lenght'; did you mean "
@@ -125,13 +125,13 @@ def test_a_file_has_the_keys_of_its_task(tmp_path):
          ":2: train.batch_size: expected at least 1, got 0"),
     ],
 )  # fmt: skip
-def test_misspelt_keys_are_reported_with_their_line(tmp_path, text, told):
+def test_misspelt_keys_are_reported_with_their_line(tmp_path, text, message):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
         config.resolve(settings.settings_class(TASK), str(path))
     assert str(error.value).startswith(f"{path}:")
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_the_model_section_has_all_keys_of_a_model():

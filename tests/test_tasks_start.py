@@ -102,13 +102,13 @@ def test_every_class_of_hugging_face(tmp_path, fields):
     assert not any("encoder" in name for name in report.leftover)
 
 
-def test_a_head_that_is_the_same_goes_on(tmp_path):
+def test_an_equal_head_keeps_its_weights(tmp_path):
     found = checkpoint(task=HEAD, replaced_token_head=False)
     path = written(tmp_path / "m", "electra_tf", found)
     begin = start.from_checkpoint(path, ModelSettings())
     same = dataclasses.replace(HEAD, dropout=0.5)
     assert begin.continues_with(same)
-    assert "keeps it" in begin.describe(same)
+    assert "its weights are kept" in begin.describe(same)
     network, report = begin.build(same)
     kernel = found.weights["task/output/kernel"]
     np.testing.assert_array_equal(values(network)["task/output/kernel"], kernel)

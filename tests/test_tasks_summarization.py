@@ -86,7 +86,7 @@ def test_words_and_joined_texts():
 # --- labels ------------------------------------------------------------------
 
 
-def test_sentences_that_stand_in_the_summary_are_the_labels():
+def test_sentences_that_the_summary_contains_are_the_labels():
     texts = split(TEXT)
     # In another order, and without spaces between them.
     assert selection.labels(texts, "They said so.The  cat sat.") == [
@@ -113,7 +113,7 @@ def rouge_sum(texts, reference):
     return total
 
 
-def test_otherwise_those_that_gain_most():
+def test_otherwise_the_sentences_with_the_most_gain_are_the_labels():
     rng = np.random.default_rng(0)
     vocabulary = "the cat sat dog ran house love good".split()
     for _ in range(20):
@@ -173,7 +173,7 @@ def test_trigrams_are_not_repeated():
     assert selection.take([0, 1, 2, 3], words, length, True) == [0, 2, 3]
 
 
-def test_chance_is_the_same_again():
+def test_random_sentences_are_reproducible():
     first = selection.shuffled(range(2, 30), TEXT)
     assert first == selection.shuffled(range(2, 30), TEXT)
     assert sorted(first) == list(range(2, 30)) != first
@@ -401,7 +401,7 @@ def test_predictions(tokenizer):
     assert answer[0]["summary"] == "The cat."
 
 
-def test_scores_and_what_they_are_set_against():
+def test_scores_and_baselines():
     made = task(state={"ratio": 0.25})
     text = "A good dog. It ran. We sat. They had a cat, very good."
     article = dataclasses.replace(

@@ -84,7 +84,7 @@ def test_it_finds_the_sentences(run):
     assert texts == [row["summary"] for row in documents(6, seed=1)]
 
 
-def test_answers_do_not_depend_on_what_stands_beside(run):
+def test_summaries_do_not_depend_on_other_rows(run):
     predictor = electra_tf.load(str(run))
     rows = [r["document"] for r in documents(5, seed=3)] + ["The cat."]
     together = predictor.predict(rows)
@@ -118,14 +118,16 @@ def test_predict_and_evaluate_by_command(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["convert", "--to=huggingface"], "chooses sentences"),
         (["convert", "--to=tf1"], "chooses sentences"),
     ],
 )
-def test_what_others_have_no_place_for(run, tmp_path, words, message, capsys):
-    command, *more = words
+def test_unsupported_formats_are_refused(
+    run, tmp_path, arguments, message, capsys
+):
+    command, *more = arguments
     flags = [f"--from={run}/model", f"--output={tmp_path / 'x'}", *more]
     assert app.run([command, *flags]) == 2
     assert message in capsys.readouterr().err

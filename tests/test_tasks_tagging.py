@@ -116,7 +116,7 @@ def test_graph_outputs_fit_the_decoding(tokenizer):
                 assert 0 < entity["probability"] <= 1
 
 
-def test_entities_stand_in_the_text(tokenizer):
+def test_entities_have_their_places_in_the_text(tokenizer):
     task = fitted()
     text = "  The cat\u200b didn't sit."
     example = task.example({"text": text}, "item 1")
@@ -132,7 +132,7 @@ def test_entities_stand_in_the_text(tokenizer):
     json.dumps(found)
 
 
-def test_entities_of_words_stand_with_a_space_between(tokenizer):
+def test_entities_of_words_are_joined_with_spaces(tokenizer):
     task = fitted()
     example = task.example(task.record(["The", "cat", "ran"]), "item 1")
     features = task.features(tokenizer, [example], training=False)
@@ -237,7 +237,7 @@ def test_scores_are_seqevals():
         assert a == b == {"f1": 100, "precision": 100, "recall": 100}
 
 
-def test_nothing_predicted_scores_nothing():
+def test_no_predictions_score_0():
     for scorer in ("seqeval", "strict", "original"):
         found = tagging_answers.entity_scores(
             [["B-X", "O"]], [["O", "O"]], "bio", scorer

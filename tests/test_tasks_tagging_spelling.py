@@ -104,7 +104,7 @@ def test_schemes_are_found_and_scored(tmp_path, scheme, tags, form):
         (("b-per", "I-per", "O"), "b-per"),
     ],
 )
-def test_most_tags_like_spans_are_never_plain_in_silence(tmp_path, tags, odd):
+def test_tags_that_mostly_look_like_spans_are_an_error(tmp_path, tags, odd):
     data = write(tmp_path, tags)
     with pytest.raises(UserError, match=rf"fit one scheme: '.*{odd}.*bmes"):
         fitted(data)
@@ -149,7 +149,7 @@ def test_comments_before_sentences(tmp_path):
     assert found[2].place.endswith(":11")
 
 
-def test_comments_as_the_options_say(tmp_path):
+def test_comments_by_the_options(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("% id\nthe O\n% O\n\n# a\n")
     found = read_columns(str(path), comment="%")

@@ -32,7 +32,7 @@ def test_words(text, words):
 
 
 @hypothesis.given(st.text(max_size=40))
-def test_words_stand_where_they_are_said_to(text):
+def test_words_have_their_places(text):
     words, starts = split_words(text)
     end, between = 0, ""
     for word, start in zip(words, starts):

@@ -86,7 +86,7 @@ def _rewritten(path, change):
         lambda h: h.update(whole=3),
     ],
 )
-def test_headers_that_lie(path, change):
+def test_wrong_headers(path, change):
     _rewritten(path, change)
     with pytest.raises(UserError, match=r"x\.safetensors: not a whole"):
         tensors.TensorFile(path)

@@ -142,7 +142,7 @@ def test_damage_is_named(tmp_path, content, message):
     assert load_vocab(str(path)).added == (AddedToken("[N]", True),)
 
 
-def test_a_byte_order_mark_is_passed_over(tmp_path):
+def test_a_byte_order_mark_is_skipped(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_bytes("\ufeff".encode() + "\r\n".join(TOKENS).encode())
     assert load_vocab(str(path)) == Vocab(TOKENS)

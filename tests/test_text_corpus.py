@@ -64,7 +64,7 @@ def test_iter_lines_reads_all_compressions(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
-def test_cut_off_compressed_file_is_named(tmp_path, suffix):
+def test_truncated_compressed_file_is_named(tmp_path, suffix):
     if suffix == ".zst":
         compress = pytest.importorskip("zstandard").compress
     else:
@@ -246,7 +246,7 @@ def test_part_lines_are_numbered(tmp_path):
         assert part.first_line == before.count(b"\n") + 1
 
 
-def test_names_tell_the_kind_of_file():
+def test_the_kind_of_file_follows_from_its_name():
     assert inputs.holds_records("a.jsonl.gz")
     assert not inputs.holds_records("a.json.gz")
     assert inputs.plain_name("x/a.txt.zst") == "x/a.txt"

@@ -56,7 +56,7 @@ def test_the_same_bytes(number, rows):
     assert in_the_graph(rows, number) == in_python(rows, SPACINGS[number])
 
 
-def test_what_it_looks_like():
+def test_example_texts():
     tokens = 'don \' t , " a ##a " 3 . 14 ( s - a ) 中 国 。 Häuser'.split()
     row = [PIECES.index(token) for token in tokens]
     expected = 'don\'t, "aa" 3.14 (s - a) 中国。 Häuser'

@@ -21,7 +21,7 @@ def lines_of(text, **options):
     return [line.decode() for lines in made for line in lines], counts
 
 
-def test_lists_of_ours():
+def test_shipped_stop_word_lists():
     english, chinese = map(load_stop_words, ("english", "chinese"))
     assert {"the", "and", "it's"} <= english and {"的", "我们"} <= chinese
     # These negate a meaning.
@@ -31,7 +31,7 @@ def test_lists_of_ours():
     assert not any(w.startswith("#") or w != w.strip() for w in chinese)
 
 
-def test_lists_of_ones_own(tmp_path):
+def test_your_own_stop_word_lists(tmp_path):
     path = tmp_path / "words"
     path.write_text("# mine\nSky\r\n\nsun\n")
     assert load_stop_words(f"{path},") == {"sky", "sun"}
@@ -57,7 +57,7 @@ def test_chinese_needs_a_segmenter():
     assert counts["stop_words_removed"] == 5  # 的 很 我们 在 里
 
 
-def test_mending_leaves_punctuation_as_it_is():
+def test_repair_leaves_punctuation_unchanged():
     text = f"{CHINESE} “so” it\u2019s caf\u00c3\u00a9"
     found, counts = lines_of(text, repair_unicode=True)
     assert found == [f"{CHINESE} “so” it\u2019s café"]

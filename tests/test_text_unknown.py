@@ -22,7 +22,7 @@ def test_share_and_when_it_is_worth_a_warning():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "lower_case", "text", "told"),
+    ("tokens", "lower_case", "text", "message"),
     [
         (("The", "Cat", "Sat", *"abc"), True, "the cat", "--nolower_case"),
         (("▁the", "▁cat", "s"), True, "the cat", "SentencePiece"),
@@ -34,9 +34,9 @@ def test_share_and_when_it_is_worth_a_warning():
         (ENGLISH, True, "a" * 201 + " cat", "longer than 200"),
     ],
 )
-def test_causes(tokens, lower_case, text, told):
+def test_causes(tokens, lower_case, text, message):
     cause = unknown.likely_cause(vocab(*tokens), lower_case, [text])
-    assert cause is not None and told in cause
+    assert cause is not None and message in cause
 
 
 def test_text_that_fits_has_no_cause():

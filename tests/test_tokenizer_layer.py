@@ -92,7 +92,9 @@ def test_length_side_and_multiple(tiny_vocab_file, graph):
     assert made(row, pad_to_multiple_of=8) == made(row)
     assert made(row, pad_to_multiple_of=6) == [made(row)[0] + [0] * 4]
     assert np.shape(made(["", ""], pad_to_multiple_of=6)) == (2, 6)
-    with pytest.raises(UserError, match="sequence_length: 10 is no multiple"):
+    with pytest.raises(
+        UserError, match="sequence_length: 10 is not a multiple"
+    ):
         made(sequence_length=10, pad_to_multiple_of=8)
     with pytest.raises(UserError, match="truncation_side: 'top' is none of"):
         made(truncation_side="top")
@@ -277,7 +279,7 @@ def test_made_of_tokens_and_of_tokenizers(tiny_vocab_file, tiny_tokens):
     assert layer.vocab.tokens == tiny_tokens
 
 
-def test_what_is_no_text_is_reported(layer, graph):
+def test_inputs_that_are_not_text_are_reported(layer, graph):
     with pytest.raises(
         UserError, match="expected strings, got <dtype: 'int32'"
     ):
@@ -299,7 +301,7 @@ def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
 
 
 @pytest.mark.parametrize("wrong", [[1, 2], [None, "a"], np.array([1.5])])
-def test_what_cannot_be_a_text_is_reported(layer, graph, wrong):
+def test_values_that_are_not_text_are_reported(layer, graph, wrong):
     for tokenizer in (layer, graph):
         with pytest.raises(UserError, match="the tokenizer takes texts"):
             tokenizer(wrong)

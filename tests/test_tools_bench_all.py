@@ -191,7 +191,7 @@ def test_a_peer_that_did_not_start_is_named_below_the_table(data):
     )
 
 
-def test_what_is_measured_again_takes_the_old_place(tmp_path, steps, data):
+def test_a_repeated_measure_replaces_the_old_one(tmp_path, steps, data):
     order = ["build", "pretrain", "input"]
     outputs.record(tmp_path, "pretrain", steps, order)
     outputs.record(tmp_path, "build", data[:1], order)

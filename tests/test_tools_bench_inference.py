@@ -93,7 +93,7 @@ def test_texts_are_the_sentences_or_lines(tmp_path):
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\n")
     with pytest.raises(SystemExit, match="has no rows"):
         read(str(tmp_path), "", None)
-    with pytest.raises(SystemExit, match=r"no dev\.tsv"):
+    with pytest.raises(SystemExit, match=r"of SST-2: .*No such file"):
         read(str(tmp_path / "not"), "", None)
 
 
@@ -127,7 +127,7 @@ def test_peers_have_all_their_precisions():
     assert inference.PEERS["OpenVINO, bf16"]["precision"] == "bf16"
 
 
-def test_latencies_are_drawn(tmp_path):
+def test_latencies_are_plotted(tmp_path):
     path = tmp_path / "latency.png"
     latencies.plot(
         str(path), {1: [3.0, 4.0], 16: [9.0, 30.0]}, {1: 250.0, 16: 900.0}, 1e3

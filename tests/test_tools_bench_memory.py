@@ -72,7 +72,7 @@ def test_text_is_repeated_by_links(tmp_path):
 
 
 @linux
-def test_a_side_tells_its_peak(tmp_path, monkeypatch):
+def test_a_side_reports_its_peak(tmp_path, monkeypatch):
     serve = workers.PEERS / "serve.py"
     (tmp_path / "serve.py").write_text(serve.read_text(encoding="utf-8"))
     (tmp_path / "a.py").write_text(

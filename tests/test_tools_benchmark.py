@@ -184,7 +184,7 @@ def test_matrix_products_of_a_small_step():
     assert flops.step_gflop(shapes) == pytest.approx(6e-9 * (disc + gen))
 
 
-def test_attainable_rate_is_the_harmonic_mean_over_work():
+def test_attainable_speed_is_the_harmonic_mean_over_work():
     shapes = [(1, 100, 100, 100, 1), (3, 100, 100, 100, 1)]
     assert flops.attainable(shapes, [50.0, 50.0]) == pytest.approx(50.0)
     assert flops.attainable(shapes, [10.0, 30.0]) == pytest.approx(20.0)
@@ -200,7 +200,7 @@ def test_help_and_wrong_words(capsys):
         benchmark.main(["tokenize", "--input=/no/such"])
 
 
-def test_stand_in_builder_makes_padded_examples():
+def test_the_plain_builder_makes_padded_examples():
     code = """
         import random, sys
         sys.path.insert(0, sys.argv[1])

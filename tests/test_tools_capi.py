@@ -42,7 +42,7 @@ def test_rows_are_the_same_but_for_padding():
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "message"),
+    ("found", "expected", "message"),
     [
         (1.0, 1.1, "here: x has 1 where 1.1 is expected"),
         (np.nan, 1.0, "here: x has nan where 1 is expected"),
@@ -56,8 +56,8 @@ def test_rows_are_the_same_but_for_padding():
         (b"a", 1, "here: x is object (), expected int64 ()"),
     ],
 )
-def test_differences_are_reported(found, wanted, message):
-    assert compared({"x": found}, {"x": wanted}).problems == [message]
+def test_differences_are_reported(found, expected, message):
+    assert compared({"x": found}, {"x": expected}).problems == [message]
 
 
 def test_missing_outputs_are_reported():
@@ -67,7 +67,7 @@ def test_missing_outputs_are_reported():
     ]
 
 
-def test_answers_that_cannot_be_right():
+def test_impossible_outputs_are_reported():
     outputs = {
         "a": np.zeros([2, 3]),
         "b": np.array([np.inf]),

@@ -144,7 +144,7 @@ def test_strings_go_in_and_all_types_come_out(small, tmp_path):
     assert unknown == "no signature nothing; there are joined, serving_default"
 
 
-def test_what_cannot_be_loaded_is_reported(tmp_path):
+def test_an_export_that_cannot_be_loaded_is_reported(tmp_path):
     with pytest.raises(processes.ProcessError, match="Could not find Saved"):
         processes.run_capi(str(tmp_path), [], str(tmp_path))
 
@@ -164,7 +164,7 @@ def test_the_plain_process_has_tensorflow_alone():
 # --- whole checks ----------------------------------------------------------
 
 
-def test_a_model_of_ones_own(small, lines_file, capsys):
+def test_a_model_of_your_own(small, lines_file, capsys):
     flags = [str(small.parent), "--texts", lines_file, "--longest=0"]
     assert check_export.main([*flags, "--no-plain"]) == 0
     table = capsys.readouterr().out.splitlines()

@@ -34,7 +34,7 @@ def test_models_compute_the_same_both_ways(peer, tmp_path):
     assert [o for o in outcomes if not o.good] == []
 
 
-def test_unusual_settings_are_heeded(peer, tmp_path):
+def test_unusual_settings_are_used(peer, tmp_path):
     outcomes = list(check_huggingface.compare_variants(peer, tmp_path))
     assert len(outcomes) == 18
     assert [o for o in outcomes if not o.good] == []

@@ -98,7 +98,7 @@ def test_again_and_with_other_files(tmp_path, official, capsys):
     assert same("rte", official, tmp_path) == SIZES | {"train": 7}
 
 
-def test_what_is_built_stays(tmp_path, official, capsys):
+def test_built_data_sets_are_kept(tmp_path, official, capsys):
     made.write(official, "rte", SIZES)
     args = [f"--input={official}", f"--data_dir={tmp_path}"]
     assert tool.main(args) == 0
@@ -110,7 +110,7 @@ def test_what_is_built_stays(tmp_path, official, capsys):
     assert "is built already, and stays as it is" in capsys.readouterr().out
 
 
-def test_nothing_to_lay_out(tmp_path, official, capsys):
+def test_nothing_to_copy(tmp_path, official, capsys):
     args = [f"--input={official}", f"--data_dir={tmp_path}"]
     assert tool.main(args) == 2
     assert "found no official GLUE files" in capsys.readouterr().err

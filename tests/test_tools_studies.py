@@ -5,9 +5,11 @@ import pathlib
 import sys
 
 import pytest
+from studies import results
 from studies.mini import books
 
 from electra_tf import config
+from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -41,7 +43,7 @@ def study():
     return study
 
 
-def test_what_a_book_says():
+def test_a_book_is_cleaned():
     assert list(books.paragraphs(BOOK)) == [
         '"It\'s late," said she. "Go on--or stay." He went.',
         "Mr. Hyde stayed. So did I.",
@@ -69,7 +71,7 @@ def test_the_shape_that_ships():
     assert found.training_flops < 2e16
 
 
-def test_every_method_can_be(study):
+def test_every_method_has_valid_settings(study):
     base = str(STUDY / "base.yaml")
     for method, changes in (study.METHODS | study.PRECISIONS).items():
         settings = study._resolved(base, changes, 10)
@@ -103,3 +105,16 @@ def test_table(study, tmp_path):
         first
     )
     assert "| mlm | 1 | 20 | 1.00e+09 | 61.0 |  | 80.0" in second
+
+
+def test_units_are_read_and_chosen(tmp_path):
+    path = tmp_path / "results.jsonl"
+    assert results.read(path, lambda row: row["task"]) == {}
+    for row in ({"task": "a", "f1": 1}, {"task": "b"}, {"task": "a", "f1": 2}):
+        results.append(path, row)
+    found = results.read(path, lambda row: row["task"])
+    assert found == {"a": {"task": "a", "f1": 2}, "b": {"task": "b"}}
+    assert results.chosen("", ("a", "b"), "--tasks") == ["a", "b"]
+    assert results.chosen("b,", ("a", "b"), "--tasks") == ["b"]
+    with pytest.raises(UserError, match=r"--tasks=c: expected some of \['a',"):
+        results.chosen("a,c", ("a", "b"), "--tasks")

@@ -104,7 +104,7 @@ def test_keeps_the_last_and_every_nth(tmp_path, trained):
         ),
     ],
 )
-def test_a_damaged_one_is_named_and_passed_over(
+def test_a_damaged_checkpoint_is_named_and_skipped(
     tmp_path, trained, damage, caplog
 ):
     for step in (1, 2):
@@ -206,7 +206,7 @@ def test_killed_while_saving(tmp_path, trained, monkeypatch, renames_done):
     toy.assert_same(toy.variables(other), toy.variables(trained))
 
 
-def test_clean_leaves_what_is_not_its_own(tmp_path):
+def test_clean_leaves_files_of_others(tmp_path):
     (tmp_path / "checkpoints" / "step-00000007.tmp-ab12").mkdir(parents=True)
     (tmp_path / "checkpoints" / "step-00000007.notes").write_text("mine")
     (tmp_path / "checkpoints" / "my.tmp-x").write_text("mine")

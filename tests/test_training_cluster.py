@@ -74,7 +74,7 @@ def test_address_in_use(monkeypatch):
             make_strategy("multi_worker")
 
 
-def test_who_is_missing():
+def test_missing_workers_are_named():
     with socket.socket() as there:
         there.bind(("127.0.0.1", 0))
         there.listen()

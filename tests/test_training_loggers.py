@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_mlflow_has_settings_and_metrics_and_goes_on(folder, monkeypatch):
+def test_mlflow_has_settings_and_metrics_and_resumes(folder, monkeypatch):
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
@@ -96,7 +96,7 @@ def test_wandb_itself_writes_offline(folder, monkeypatch):
     assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
-def test_what_fails_there_is_reported(folder, monkeypatch):
+def test_failures_of_loggers_are_reported(folder, monkeypatch):
     def init(**given):
         raise RuntimeError("no such entity")
 

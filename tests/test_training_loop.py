@@ -93,6 +93,23 @@ def test_a_run_leaves_its_records(straight):
     assert state["data_position"] == 240
 
 
+def test_an_evaluation_is_traced_once(monkeypatch):
+    """One trace serves all batches, also the last one, which is smaller."""
+    model, traced = toy.make_model(), []
+    inner = model.test_step
+
+    def watched(batch):
+        traced.append(1)
+        return inner(batch)
+
+    monkeypatch.setattr(model, "test_step", watched)
+    data = toy.eval_data()
+    assert len({len(batch["y"]) for batch in data}) == 2
+    evaluator = steps.Evaluator(model, data, make_strategy("one_device"))
+    first, again = (evaluator.run(lambda: False) for _ in range(2))
+    assert first == again and len(traced) == 1
+
+
 def test_metrics_are_means_since_the_last_record(tmp_path):
     _, result = train(
         tmp_path, num_train_steps=4, log_every_steps=2, eval_every_steps=0

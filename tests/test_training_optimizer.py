@@ -195,7 +195,7 @@ def test_against_keras_adamw(bias_correction):
         assert np.abs(ours.numpy() - start).max() > 0.1
 
 
-def test_decay_skips_layer_norm_and_bias_and_follows_the_layers_rate():
+def test_decay_skips_layer_norm_and_bias_and_follows_the_layers_learning_rate():
     kernel, bias = variable([1.0], "kernel"), variable([1.0], "bias")
     gamma = variable_at("layer_norm/gamma", np.ones([1], np.float32))
     deep = variable([1.0], "deep_kernel")

@@ -63,7 +63,9 @@ def test_instructions_that_may_not_be_used(processor, monkeypatch, name, value):
 
 
 @pytest.mark.parametrize("value", ["AVX2", "avx2_vnni_2", "AVX", "SSE41"])
-def test_what_would_end_the_process_is_refused(processor, monkeypatch, value):
+def test_a_precision_that_would_end_the_process_is_refused(
+    processor, monkeypatch, value
+):
     """TensorFlow 2.21 aborts there: oneDNN has no such product."""
     processor("avx512f avx512_bf16")
     assert precision.resolved("bfloat16_products") == "bfloat16_products"
@@ -86,7 +88,7 @@ def test_limits_that_leave_them(processor, monkeypatch):
         assert precision.resolved("auto") == "bfloat16_products"
 
 
-def test_a_run_goes_on_as_it_began(processor, tmp_path):
+def test_a_resumed_run_keeps_its_precision(processor, tmp_path):
     processor("avx512_bf16")
     run = tmp_path / "run"
     run.mkdir()

@@ -73,7 +73,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     assert read_records(str(path)) == []
 
 
-def test_the_rate_leaves_out_the_first_step_and_pauses(tmp_path, monkeypatch):
+def test_the_speed_leaves_out_the_first_step_and_pauses(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()

@@ -106,12 +106,12 @@ def test_the_best_is_kept_and_comes_back(straight):
         assert (a == b).all()
 
 
-def test_a_checkpoint_is_written_at_every_gain(tmp_path):
+def test_a_checkpoint_is_written_at_every_improvement(tmp_path):
     train(tmp_path, keep=100, checkpoint_every_steps=0)
     assert list(checkpoints.all_steps(str(tmp_path))) == [4, 8, 16, 28]
 
 
-def test_it_stops_early_and_stays_so(tmp_path, capsys):
+def test_it_stops_early_and_does_not_resume(tmp_path, capsys):
     _, result, evaluator = train(tmp_path, patience=2)
     assert evaluator.steps == [4, 8, 12, 16, 20, 24]
     assert result["step"] == 24 and result["stopped_early"]
@@ -224,7 +224,7 @@ def test_a_lost_newest_checkpoint_is_made_again(tmp_path, straight):
     assert_as_straight(tmp_path, model, result, straight)
 
 
-def test_another_metric_begins_anew():
+def test_another_metric_starts_again():
     tracker = Tracker(Selection("a"), None)
     assert tracker.update(1, {"a": 1.0})
     saved = json.loads(json.dumps(tracker.state()["selection"]))
@@ -234,7 +234,7 @@ def test_another_metric_begins_anew():
     assert Tracker(None, None).state() == {}
 
 
-def test_what_is_no_number_is_no_gain():
+def test_nan_is_no_improvement():
     tracker = Tracker(Selection("a", 2), None)
     nan = float("nan")
     assert tracker.update(1, {"a": nan}) and not tracker.update(2, {"a": nan})

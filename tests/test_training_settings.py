@@ -29,7 +29,7 @@ def _kept(folder, content):
     (folder / "config.json").write_text(json.dumps(content))
 
 
-def test_an_older_run_is_understood(tmp_path):
+def test_an_older_run_is_read(tmp_path):
     _kept(tmp_path, {"options": {"fraction": 0.2}, "train": 3, "data": "x"})
     now = config.to_dict(RunSettings(Options(share=0.2))) | {"data": "x"}
     check_run(str(tmp_path), now, cls=RunSettings)
@@ -66,7 +66,7 @@ def test_what_identifies_the_data_is_no_setting():
 
 
 @pytest.mark.parametrize("steps", [20, 5])
-def test_a_longer_run_is_reported_how_to_go_on(tmp_path, steps):
+def test_the_error_for_a_longer_run_says_how_to_continue(tmp_path, steps):
     _kept(tmp_path, {"train": {"num_train_steps": 10, "seed": 1}})
     with pytest.raises(UserError) as error:
         check_run(

@@ -22,7 +22,7 @@ def test_unknown_name():
         make_strategy("mirorred")
 
 
-def test_mirrored_on_one_device_says_that_it_is_one(monkeypatch, caplog):
+def test_mirrored_reports_a_single_device(monkeypatch, caplog):
     device = types.SimpleNamespace(name="/device:CPU:0")
     monkeypatch.setattr(strategies, "_mirrored", lambda names: names)
     for count in (1, 2):
@@ -37,7 +37,9 @@ def test_mirrored_on_one_device_says_that_it_is_one(monkeypatch, caplog):
         assert (text in caplog.text) == (count == 1)
 
 
-def test_of_a_lost_worker_the_checkpoint_to_go_on_from(tmp_path, monkeypatch):
+def test_a_lost_worker_error_names_the_checkpoint_to_resume_from(
+    tmp_path, monkeypatch
+):
     assert strategies._resume_hint(None) == "start all workers again"
     run = tmp_path / "run"
     begin = f"there is no checkpoint in {run} yet: start all workers again"

@@ -17,7 +17,7 @@ SCRIPT = pathlib.Path(worker_toy.__file__)
 def _result(job, index=0) -> dict:
     line = next(
         line
-        for line in job.said(index).splitlines()
+        for line in job.output(index).splitlines()
         if line.startswith("RESULT ")
     )
     return json.loads(line.removeprefix("RESULT "))
@@ -58,18 +58,18 @@ def test_two_workers_equal_one_process(whole):
     assert len(curves[0]) == 32
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
     # Only the chief reports scores.
-    assert "held-out" in two.said(0) and "held-out" not in two.said(1)
+    assert "held-out" in two.output(0) and "held-out" not in two.output(1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_goes_on_where_a_worker_was_killed(killed, whole, tmp_path):
+def test_resumes_after_a_worker_was_killed(killed, whole, tmp_path):
     run = tmp_path / "run"
     with two_workers.Job(_words(run, seconds=0.2), tmp_path / "a") as job:
         job.kill_at(killed, (run / "checkpoints" / "step-00000009").exists)
         statuses = job.wait(400)
         assert statuses[killed] == -signal.SIGKILL and 2 in statuses
-        text = job.said(1 - killed)
+        text = job.output(1 - killed)
     assert f"ERROR lost worker {killed} (127.0.0.1:" in text
     assert "start all workers again" in text
     again = two_workers.succeed(_words(run), tmp_path / "b")
@@ -85,8 +85,8 @@ def test_a_worker_that_hangs_is_noticed(tmp_path):
             1, signal.SIGSTOP, (run / "checkpoints" / "step-00000003").exists
         )
         assert job.processes[0].wait(timeout=400) == 2
-        assert "ERROR lost another worker" in job.said(0)
-        assert "stopped sending heartbeats" in job.said(0)
+        assert "ERROR lost another worker" in job.output(0)
+        assert "stopped sending heartbeats" in job.output(0)
 
 
 @pytest.mark.slow
@@ -115,6 +115,6 @@ def test_workers_that_share_no_folder(whole, tmp_path):
     with two_workers.Job(_words(run), tmp_path / "b") as job:
         assert job.wait(400) == [2, 2]
         for index in (0, 1):
-            text = job.said(index)
+            text = job.output(index)
             assert "newest checkpoint" in text
             assert "3 on worker 0" in text and "0 on worker 1" in text

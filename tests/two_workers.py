@@ -71,7 +71,7 @@ class Job:
             process.kill()
             process.wait()
 
-    def said(self, index: int) -> str:
+    def output(self, index: int) -> str:
         return self._paths[index].read_text()
 
     def wait(self, seconds: float = 900.0) -> list[int]:
@@ -86,8 +86,8 @@ class Job:
         """Sends a signal as soon as `reached()` is true."""
         end = time.monotonic() + seconds
         while not reached():
-            assert time.monotonic() < end, self.said(0) + self.said(index)
-            assert self.processes[index].poll() is None, self.said(index)
+            assert time.monotonic() < end, self.output(0) + self.output(index)
+            assert self.processes[index].poll() is None, self.output(index)
             time.sleep(0.02)
         self.processes[index].send_signal(number)
 
@@ -100,6 +100,6 @@ def succeed(words, folder, count=2) -> "Job":
     """Runs a job to its end; it must succeed."""
     with Job(words, folder, count) as job:
         statuses = job.wait()
-        output = "\n".join(job.said(i)[-3000:] for i in job.processes)
+        output = "\n".join(job.output(i)[-3000:] for i in job.processes)
         assert statuses == [0] * count, output
     return job

@@ -64,7 +64,7 @@ def _read_request(connection):
 
 
 class Lengths(http.server.BaseHTTPRequestHandler):
-    """Predicts the length of each text; records requests in `server.asked`."""
+    """Predicts the length of each text; `server.requests` records requests."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # headers and body in one write
@@ -76,7 +76,7 @@ class Lengths(http.server.BaseHTTPRequestHandler):
 
             body = gzip.decompress(body)
         rows = json.loads(body)["instances"]
-        self.server.asked.append((self.path, dict(self.headers), len(rows)))
+        self.server.requests.append((self.path, dict(self.headers), len(rows)))
         texts = [row["text"] if isinstance(row, dict) else row for row in rows]
         answer = {"predictions": [len(text) for text in texts]}
         data = json.dumps(answer).encode()
@@ -131,7 +131,7 @@ def lengths(*, port=0, socket_file=None, packs=False, context=None):
         server.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.asked, server.packs, server.open = [], packs, []
+    server.requests, server.packs, server.open = [], packs, []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -34,7 +34,7 @@ class Found:
       questions: how many have an answer.
       exact: how many of them get a true answer back, with a score of 1.
       answers: different true answers (text and place).
-      back: how many of these are recovered.
+      recovered: how many of these are recovered.
       lost: "id: 'answer' -> 'recovered text': reason" of the others.
       whole: ids of the questions of which no answer is recovered.
     """
@@ -42,7 +42,7 @@ class Found:
     questions: int
     exact: int
     answers: int
-    back: int
+    recovered: int
     lost: list[str]
     whole: list[str]
 
@@ -170,8 +170,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     print(f"different true answers:   {found.answers}")
     print(
-        f"recovered:                {found.back} "
-        f"({100 * found.back / max(1, found.answers):.3f} %)"
+        f"recovered:                {found.recovered} "
+        f"({100 * found.recovered / max(1, found.answers):.3f} %)"
     )
     for title, lines in (
         ("Questions with no recovered answer", found.whole),

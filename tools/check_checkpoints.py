@@ -107,22 +107,22 @@ def _unanswered(path: pathlib.Path, task: Any) -> list[str]:
 
 
 def _kind(
-    name: str, path: pathlib.Path, told: Mapping, texts: list, pairs: list
+    name: str, path: pathlib.Path, reference: Mapping, texts: list, pairs: list
 ) -> Outcome:
     from electra_tf.errors import UserError
     from electra_tf.hub import loading
     from electra_tf.hub.checkpoint import select
 
-    expect, apart, problems = told["expect"], 0.0, []
+    expect, apart, problems = reference["expect"], 0.0, []
     try:
         checkpoint, tokenizer = _read_kind(path)
         part = "generator" if checkpoint.config.generator else "discriminator"
         checkpoint = select(checkpoint, part)
         model = network(checkpoint.config)
         report = loading.assign(model, checkpoint)
-        said = " ".join([*report.assumed, *report.leftover])
-        if "outputs" in told:
-            theirs = dict(np.load(told["outputs"]))
+        result = " ".join([*report.assumed, *report.leftover])
+        if "outputs" in reference:
+            theirs = dict(np.load(reference["outputs"]))
             names = ("input_ids", "input_mask", "segment_ids")
             found = outputs(
                 model, {n: theirs[n].astype("int32") for n in names}
@@ -130,11 +130,11 @@ def _kind(
             for key, value in found.items():
                 other = theirs.get(f"out_{key}", theirs.get("out_other"))
                 apart = max(apart, relative(other, value))
-        if tokenizer is not None and "ids" in told:
+        if tokenizer is not None and "ids" in reference:
             wrong = [
                 t
                 for t, a, b in zip(
-                    texts, tokenizer(texts).to_list(), told["ids"]
+                    texts, tokenizer(texts).to_list(), reference["ids"]
                 )
                 if a != b
             ]
@@ -144,22 +144,25 @@ def _kind(
                 [row[m].tolist() for row, m in zip(rows[k].numpy(), mask)]
                 for k in ("input_ids", "segment_ids")
             ]
-            if told["segments"] is None:  # a class that returns none
-                told["segments"] = joined[1]
-            if expect == "" and joined != [told["pairs"], told["segments"]]:
+            if reference["segments"] is None:  # a class that returns none
+                reference["segments"] = joined[1]
+            if expect == "" and joined != [
+                reference["pairs"],
+                reference["segments"],
+            ]:
                 problems.append(f"pairs: {joined}")
             if expect == "" and wrong:
                 problems.append(f"{len(wrong)} texts, as {wrong[-1][:40]!r}")
         if checkpoint.config.task is not None and tokenizer is not None:
             problems += _unanswered(path, checkpoint.config.task)
     except UserError as error:
-        said = f"!{error}".replace(str(path), "")
-        if expect == "" or "\n" in said:
-            problems.append(said)
-    refused = said.startswith("!") == expect.startswith("!")
-    if expect not in ("", "?") and not (refused and expect[1:] in said):
-        problems.append(f"expected {expect!r}, said {said[:300]!r}")
-    return Outcome(f"{name} | {said[:200]}", apart, problems)
+        result = f"!{error}".replace(str(path), "")
+        if expect == "" or "\n" in result:
+            problems.append(result)
+    refused = result.startswith("!") == expect.startswith("!")
+    if expect not in ("", "?") and not (refused and expect[1:] in result):
+        problems.append(f"expected {expect!r}, got {result[:300]!r}")
+    return Outcome(f"{name} | {result[:200]}", apart, problems)
 
 
 def main(_: list[str]) -> None:

@@ -428,17 +428,20 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
     asked = [("the cat", "a house of cards sat on it"), ("of", "the")]
     inputs = random_inputs("tiny")
     np.savez(folder / "inputs.npz", **inputs)
-    for name, told_by in (("head", "head"), ("first token", "first_token")):
-        ours, theirs = str(folder / f"{told_by}_ours"), str(folder / told_by)
+    for name, answerability in (
+        ("head", "head"), ("first token", "first_token"),
+    ):  # fmt: skip
+        theirs = str(folder / answerability)
+        ours = f"{theirs}_ours"
         about = {
             "task": "squad",
             "options": {
-                "head": "independent", "answerability": told_by,
+                "head": "independent", "answerability": answerability,
                 "max_seq_length": 24, "max_query_length": 8, "doc_stride": 4,
             },
             "state": {"unanswerable": True, "null_threshold": 0.25},
         }  # fmt: skip
-        made = _with_head(2, {}, about, told_by)
+        made = _with_head(2, {}, about, answerability)
         write(ours, made)
         notes = huggingface.write(theirs, made)
         reply = peer.ask(
@@ -454,7 +457,7 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
         problems = [
             f"{k}: {reply[k]}" for k in reply if "keys" in k and reply[k]
         ]
-        problems += ["no note"] * (bool(notes) != (told_by == "head"))
+        problems += ["no note"] * (bool(notes) != (answerability == "head"))
         problems += ["answers"] * (
             [a["answer"] for a in found] != [a["answer"] for a in expected]
         )
@@ -469,11 +472,11 @@ def _answers(peer: Worker, folder: pathlib.Path) -> Iterator[Outcome]:
 
 
 def _with_head(
-    labels: int, state: Mapping, about: Any, told_by: str | None = None
+    labels: int, state: Mapping, about: Any, answerability: str | None = None
 ) -> Any:
     """Returns a random model; it has a head only if there are labels.
 
-    With `told_by` its head answers questions, which may have no answer.
+    With `answerability` its head answers questions, which may have no answer.
     """
     from electra_tf.hub import names
     from electra_tf.hub.checkpoint import Checkpoint
@@ -489,8 +492,10 @@ def _with_head(
         task = TaskHeadConfig(
             "sequence", labels, tuple(listed) if listed else None
         )
-    if told_by:
-        task = TaskHeadConfig("span", dropout=0.0, answerable=told_by == "head")
+    if answerability:
+        task = TaskHeadConfig(
+            "span", dropout=0.0, answerable=answerability == "head"
+        )
     model = dataclasses.replace(config.discriminator, vocab_size=len(vocab))
     config = dataclasses.replace(
         config,

@@ -31,12 +31,12 @@ class Pair:
     Attributes:
       kind: "swapped" or "replaced".
       real: the sentence.
-      spoilt: the copy, with two changed words.
+      corrupted: the copy, with two changed words.
     """
 
     kind: str
     real: str
-    spoilt: str
+    corrupted: str
 
 
 def sentences(text: str) -> list[str]:
@@ -81,11 +81,13 @@ def make_pairs(text: str, count: int, seed: int) -> list[Pair]:
             new = rng.choices(words, weights, k=2)
             if any(n == o.lower() for n, o in zip(new, old)):
                 continue
-        spoilt = sentence
+        corrupted = sentence
         # The later word first: the other's offsets then stay valid.
         for i, word in ((b, new[1]), (a, new[0])):
-            spoilt = spoilt[: spans[i][0]] + word + spoilt[spans[i][1] :]
-        pairs.append(Pair(kind, sentence, spoilt))
+            corrupted = (
+                corrupted[: spans[i][0]] + word + corrupted[spans[i][1] :]
+            )
+        pairs.append(Pair(kind, sentence, corrupted))
         if len(pairs) == count:
             return pairs
     raise UserError(f"--input: no {count} sentences with two different words")
@@ -105,7 +107,7 @@ def main() -> int:
         )
         pairs = make_pairs(text, options.num_pairs, options.seed)
         rows = [
-            {"paradigm": pair.kind, "good": pair.real, "bad": pair.spoilt}
+            {"paradigm": pair.kind, "good": pair.real, "bad": pair.corrupted}
             for pair in pairs
         ]
         lines.write(options.output, ("paradigm", "good", "bad"), rows)

@@ -92,8 +92,8 @@ def model(
             found[EMBEDDINGS[name]] = pooled(graph, hidden), ["batch", width]
         else:
             raise UserError(
-                f"--signatures: there is no '{name}' in an ONNX export; there "
-                f"are serving_default, {', '.join(EMBEDDINGS)}"
+                f"--signatures: an ONNX export has no '{name}'; there are "
+                f"serving_default, {', '.join(EMBEDDINGS)}"
             )
     return graph.model(found)
 

@@ -44,8 +44,8 @@ model_config_list {{
     name: "{name}"
     base_path: "/models/{name}"
     model_platform: "tensorflow"
-    # The newest version alone. Another one is served, with no request failed,
-    # when it appears in the directory.
+    # Serves the newest version alone. A newer one that appears in the
+    # directory takes over, and no request fails.
     model_version_policy {{ latest {{ num_versions: 1 }} }}
   }}
 }}
@@ -56,9 +56,9 @@ _BATCHING = """\
 # A request waits at most this long for others to be run with.
 max_batch_size { value: 64 }
 batch_timeout_micros { value: 2000 }
-# As many batches at once; set it to the number of cores.
+# Batches that run at the same time; set it to the number of cores.
 num_batch_threads { value: 2 }
-# Batches that may wait; what comes after them is refused (UNAVAILABLE).
+# Batches that may wait; requests beyond them are refused (UNAVAILABLE).
 max_enqueued_batches { value: 64 }
 """
 

@@ -57,6 +57,20 @@ class Start:
         there = self.checkpoint.config.task
         return there is not None and task_of_model.fits(there, head)
 
+    def has_pooler_for(self, head: TaskHeadConfig) -> bool:
+        """Returns whether a new head's hidden layer starts from a pooler.
+
+        The checkpoint is then BERT's, and the hidden layer has tanh, as the
+        pooler does.
+        """
+        return (
+            self.checkpoint is not None
+            and bool(self.checkpoint.pooler)
+            and not self.continues_with(head)
+            and head.hidden_layer
+            and head.hidden_activation == "tanh"
+        )
+
     def build(self, head: TaskHeadConfig) -> tuple[keras.Model, Report | None]:
         """Builds the network with its initial weights; call it in a scope.
 
@@ -75,6 +89,8 @@ class Start:
         checkpoint = self.checkpoint
         if not self.continues_with(head):
             checkpoint = _without_head(checkpoint)
+        if self.has_pooler_for(head):
+            checkpoint = _with_pooler(checkpoint)
         report = loading.assign(network, checkpoint)
         if isinstance(network, Seq2Seq) and not self.continues_with(head):
             network.start_head()
@@ -88,11 +104,14 @@ class Start:
         step = self.checkpoint.config.step
         text = f"{self.source}" + (f", at step {step:,}" if step else "")
         if self.continues_with(head):
-            return f"{text}, which has this head already and keeps it"
+            return f"{text}, which has this head already; its weights are kept"
+        new = "a new head"
+        if self.has_pooler_for(head):
+            new += " on its pooler"
         if self.checkpoint.config.task is not None:
             why = "asked for" if self.new_head else "the one there differs"
-            return f"{text}, with a new head ({why})"
-        return f"{text}, with a new head"
+            return f"{text}, with {new} ({why})"
+        return f"{text}, with {new}"
 
     def directory_config(
         self,
@@ -252,5 +271,20 @@ def _without_head(checkpoint: Checkpoint) -> Checkpoint:
         weights=Lazy(
             lambda name: weights[name],
             {n: s for n, s in found.items() if not n.startswith(_HEAD)},
+        ),
+    )
+
+
+def _with_pooler(checkpoint: Checkpoint) -> Checkpoint:
+    """Adds BERT's pooler to the weights, as the head's hidden layer."""
+    weights, pooler = checkpoint.weights, checkpoint.pooler
+    return dataclasses.replace(
+        checkpoint,
+        weights=Lazy(
+            lambda name: pooler[name] if name in pooler else weights[name],
+            {**shapes_of(weights), **shapes_of(pooler)},
+        ),
+        leftover=tuple(
+            name for name in checkpoint.leftover if "pooler" not in name
         ),
     )

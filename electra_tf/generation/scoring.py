@@ -441,7 +441,7 @@ def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
             other = float("nan")
         if other != other:
             raise UserError(
-                f"{source}:{number}: the score '{fields[2]}' is no number"
+                f"{source}:{number}: the score '{fields[2]}' is not a number"
             )
     return Candidate(fields[0], fields[1], other, number)
 

@@ -5,7 +5,8 @@ blocks; its masked LM's head is that of a generator which shares the encoder;
 heads of fine-tuned models are the same, except that a classifier reads the
 pooler, a dense layer and tanh on the first token. So only names and settings
 change. The pooler of other models and the next-sentence head have no
-counterpart: they are left over, under their own names.
+counterpart: they are left over, under their own names. A new classifier can
+start from that pooler.
 """
 
 import dataclasses
@@ -60,6 +61,15 @@ _HEADS = {
     _ENCODER: {},
 }
 _BODY = {"embeddings.": "embeddings.", "encoder.": "encoder."}
+# The pooler, as the hidden layer of a classifier: ours -> theirs.
+_POOLER = {
+    "task/dense/kernel": "pooler.dense.weight",
+    "task/dense/bias": "pooler.dense.bias",
+}
+TF1_POOLER = {
+    "task/dense/kernel": "bert/pooler/dense/kernel",
+    "task/dense/bias": "bert/pooler/dense/bias",
+}
 # The bias, stored twice: transformers ties both to one variable.
 _BIAS, _BIAS_AGAIN = "cls.predictions.bias", "cls.predictions.decoder.bias"
 
@@ -82,6 +92,8 @@ class Source:
       content: content of config.json, in ELECTRA's form.
       arrays: ELECTRA's names -> arrays, read when looked up.
       leftover: names of the source without a counterpart.
+      pooler: our names of a classifier's hidden layer -> the source's names
+        of its pooler, if it has one.
       assumed: sentences on what was assumed, as the source does not say it.
       is_bert: whether it was BERT's; if not, nothing was changed.
       raw: ELECTRA's name -> the source's name, where they differ.
@@ -90,6 +102,7 @@ class Source:
     content: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
     leftover: tuple[str, ...] = ()
+    pooler: Mapping[str, str] = dataclasses.field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     is_bert: bool = False
     raw: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -193,6 +206,11 @@ def as_electra(
             {ours: tuple(shapes[raw]) for ours, raw in found.items()},
         ),
         tuple(leftover),
+        {
+            ours: there[theirs]
+            for ours, theirs in _POOLER.items()
+            if theirs in there
+        },
         assumed,
         is_bert=True,
         raw=found,
@@ -218,7 +236,7 @@ def _class(
     for guess, (cls, mark) in _CLASSES.items():
         if mark and all(m in there for m in (mark, *_needed(cls))):
             return cls, (f"class {guess}, from its variables",)
-    return _ENCODER, (f"the encoder alone (its class: {name or 'not said'})",)
+    return _ENCODER, (f"the encoder alone (its class: {name or 'not named'})",)
 
 
 def _needed(cls: str) -> tuple[str, ...]:

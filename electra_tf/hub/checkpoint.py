@@ -38,6 +38,8 @@ class Checkpoint:
       slots: our name -> Adam's (m, v), each with the weight's shape; None where
         the source has none.
       leftover: unused names of the source.
+      pooler: BERT's pooler, as a classifier's hidden layer by our names; it is
+        for a new head. Empty where the source has none.
       assumed: sentences on defaults that were used, as the source does not say
         them, e.g. "model.num_heads 4 (hidden size 256 // 64)".
       source: the path, for messages.
@@ -48,6 +50,7 @@ class Checkpoint:
     vocab: Vocab | None
     slots: Slots | None = None
     leftover: tuple[str, ...] = ()
+    pooler: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     source: str = ""
 

@@ -225,7 +225,7 @@ def of_bert(content: dict[str, Any]) -> dict[str, Any]:
     """
     outer, bert = content, content.get("bert_config", content)
     if not isinstance(bert, dict):
-        raise ValueError("bert_config is no mapping")
+        raise ValueError("bert_config is not a mapping")
     bert = {"embedding_size": outer.get("embedding_size"), **bert}
     values = {}
     for theirs, ours in BERT.items():
@@ -234,10 +234,10 @@ def of_bert(content: dict[str, Any]) -> dict[str, Any]:
             continue
         if ours == "gelu":
             if not isinstance(value, str) or value not in GELUS:
-                raise ValueError(f"hidden_act '{value}' is no GELU")
+                raise ValueError(f"hidden_act '{value}' is not a GELU")
             value = GELUS[value]
         elif not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"{theirs} is no number")
+            raise ValueError(f"{theirs} is not a number")
         values[f"model.{ours}"] = value
     if not values:
         raise ValueError("it has none of " + ", ".join(list(BERT)[:4]))

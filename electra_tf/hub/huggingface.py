@@ -119,7 +119,8 @@ def read(
     path, remarks = modules.model_folder(path)
     weights_file = stores.weights_file(path)
     config_file = bert.config_file(path)
-    found = bert.as_electra(read_json(config_file), stores.arrays(weights_file))
+    arrays = stores.arrays(weights_file)
+    found = bert.as_electra(read_json(config_file), arrays)
     theirs = _normalised(found.arrays)
     content = found.content
     if content.get("tie_word_embeddings") is not False and _untied(theirs):
@@ -148,6 +149,7 @@ def read(
         weights=simpler,
         vocab=vocab,
         leftover=tuple(map(found.name, unused)) + found.leftover,
+        pooler=_pooler(found.pooler, arrays),
         assumed=tuple(remarks),
         source=path,
     )
@@ -219,6 +221,22 @@ def _renamed(
         for name, sources in kept.items()
     }
     return Lazy(compute, ours), tuple(sorted(leftover))
+
+
+def _pooler(
+    found: Mapping[str, str], arrays: Mapping[str, np.ndarray]
+) -> Lazy[np.ndarray]:
+    """Returns BERT's pooler by our names; `found` has its own."""
+
+    def compute(name: str) -> np.ndarray:
+        array = _floats(arrays[found[name]], found[name])
+        return names.to_ours("huggingface", name, [array])
+
+    held = shapes_of(arrays)
+    return Lazy(
+        compute,
+        {ours: _our_shape(ours, [held[raw]]) for ours, raw in found.items()},
+    )
 
 
 def _our_shape(name: str, theirs: list[tuple[int, ...]]) -> tuple[int, ...]:

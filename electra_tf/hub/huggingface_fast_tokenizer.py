@@ -146,8 +146,8 @@ def differences(
         mapping(content["post_processor"]), roles
     ):
         notes.append(
-            "special tokens stand as in [CLS] A [SEP] B [SEP], B in segment "
-            "1; its tokenizer's post_processor puts them in another way"
+            "special tokens are placed as in [CLS] A [SEP] B [SEP], B in "
+            "segment 1; its tokenizer's post_processor puts them in another way"
         )
     if _is_null(content, "pre_tokenizer"):
         notes.append(

@@ -86,7 +86,7 @@ def class_named(fields: Fields, found: Shapes) -> tuple[str, list[str]]:
         # A summary layer before the classifier: the class for multiple choice.
         if mark in found and "sequence_summary.summary.weight" not in found:
             return candidate, [f"class {candidate}, from its variables"]
-    return ENCODER, [f"the encoder alone (its class: {name or 'not said'})"]
+    return ENCODER, [f"the encoder alone (its class: {name or 'not named'})"]
 
 
 def task_of(

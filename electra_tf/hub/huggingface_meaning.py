@@ -237,7 +237,7 @@ def heard(
     if task.num_labels > 1 and problem == _NUMBER:
         assumed.append(
             f"problem_type {_NUMBER}: its {task.num_labels} numbers are taken "
-            "for scores of labels, as ours gives one number at most"
+            "for scores of labels, as our heads give one number at most"
         )
     if task.num_labels > 1 or problem == _NUMBER or not pairs:
         return None

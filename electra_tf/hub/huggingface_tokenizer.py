@@ -176,7 +176,7 @@ def _flags(
     if lower_case is None:
         lower_case = True
         assumed.append(
-            "lower_case true: no tokenizer file says it"
+            "lower_case true: no tokenizer file has it"
             if theirs.get("lowercase") is not False
             else f"lower_case true: the default where {SETTINGS} has no "
             f"do_lower_case, whatever {FAST} says"

@@ -72,7 +72,7 @@ def locate(path: str) -> str:
     if not is_installed(path):
         raise UserError(
             f"{path}: this installation lacks its weights, which belong into "
-            f"{folder}; install electra-tf anew from a wheel that has them, "
+            f"{folder}; install electra-tf again from a wheel that has them, "
             "or give the directory of another model"
         )
     return folder
@@ -340,7 +340,7 @@ def warm_start(
     if slots is not None and checkpoint.slots is None:
         raise UserError(
             f"{checkpoint.source}: has no optimizer slots to resume with; "
-            "start the optimizer anew"
+            "start the optimizer from zero"
         )
     report = assign(model, checkpoint)
     if slots is None:

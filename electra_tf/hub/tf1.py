@@ -117,6 +117,13 @@ def read(
         vocab=vocab,
         slots=reader.slots(known),
         leftover=leftover,
+        pooler=reader.arrays(
+            {
+                ours: (name,)
+                for ours, name in bert.TF1_POOLER.items()
+                if name in leftover
+            }
+        ),
         assumed=tuple(assumed),
         source=prefix,
     )

@@ -173,8 +173,9 @@ def explain(
     tokenizer = getattr(model, "tokenizer", None)
     if not isinstance(network, SequenceClassifier) or tokenizer is None:
         raise UserError(
-            f"explain: {type(model).__name__} is no classifier of texts with "
-            "a tokenizer; expected a TextClassifier, or electra_tf.load(RUN)"
+            f"explain: {type(model).__name__} is not a classifier of texts "
+            "with a tokenizer; expected a TextClassifier, or "
+            "electra_tf.load(RUN)"
         )
     if steps < 1:
         raise UserError(f"steps: {steps}; expected at least 1")
@@ -249,8 +250,8 @@ def _explained(
     error = float(found.error)
     if error > tolerance:
         _log.warning(
-            "explain: scores add up to the output but for %.1f %%, more than "
-            "%.1f %%; take more than %d steps",
+            "explain: the sum of the scores differs from the output by %.1f "
+            "%%, more than %.1f %%; take more than %d steps",
             100 * error, 100 * tolerance, steps,
         )  # fmt: skip
     chosen, label, probability = int(found.target), None, None

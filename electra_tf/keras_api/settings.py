@@ -30,7 +30,7 @@ class DataConfig(Settings):
     """How the examples are read."""
 
     shuffle: Annotated[
-        bool, Setting("Shuffle files and examples, anew in each epoch.")
+        bool, Setting("Shuffle files and examples, differently in each epoch.")
     ] = True
     pack_examples: Annotated[
         bool,

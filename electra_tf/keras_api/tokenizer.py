@@ -116,7 +116,7 @@ class Tokenizer(keras.layers.Layer):
                 )
         if (sequence_length or 0) % (pad_to_multiple_of or 1):
             raise UserError(
-                f"sequence_length: {sequence_length} is no multiple of "
+                f"sequence_length: {sequence_length} is not a multiple of "
                 f"pad_to_multiple_of, {pad_to_multiple_of}"
             )
         self.sequence_length = sequence_length

@@ -338,7 +338,7 @@ class TaskHeadConfig(Settings):
     hidden_layer: Annotated[
         bool,
         Setting(
-            "sequence alone: whether a dense layer and GELU (erf) stand "
+            "sequence alone: whether the head has a dense layer and GELU (erf) "
             "before the output, as in Hugging Face's class; the original has "
             "none."
         ),
@@ -361,8 +361,8 @@ class TaskHeadConfig(Settings):
     joint_size: Annotated[
         int,
         Setting(
-            "Width of the hidden layers of joint_span, and of that which "
-            "tells whether there is an answer.",
+            "Width of the hidden layers of joint_span, and of the layer that "
+            "predicts whether there is an answer.",
             at_least=1,
         ),
     ] = 512

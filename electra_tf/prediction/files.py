@@ -138,4 +138,6 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON value: {value!r:.60}")
+    raise TypeError(
+        f"{type(value).__name__} is not a JSON value: {value!r:.60}"
+    )

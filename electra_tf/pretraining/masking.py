@@ -163,8 +163,8 @@ def word_starts(
     elif special.continues is None:
         raise UserError(
             "masking.unit: words are to be masked, but neither "
-            "SpecialIds.continues nor the batch's word_starts tell where "
-            "they begin; give one of them, or set masking.unit=token"
+            "SpecialIds.continues nor the batch's word_starts has their "
+            "beginnings; give one of them, or set masking.unit=token"
         )
     if special.continues is not None:
         table = tf.constant(np.asarray(special.continues, bool))

@@ -88,9 +88,9 @@ def build_data(
     ends at a blank line, or with the file (--noblank_lines_separate_documents);
     each text in an archive is one, and each JSON record and row of a table. Bad
     bytes are replaced and counted, see manifest.json in the output; a file with
-    too many of them is no text, and refused. The same input, settings and seed
-    give the same bytes whatever --num_workers is, and with --runner=beam on
-    many machines.
+    too many of them is not text, and is refused. The same input, settings and
+    seed give the same bytes whatever --num_workers is, and with --runner=beam
+    on many machines.
 
     A program that calls this with `num_workers` above 1 keeps its own work
     under `if __name__ == "__main__":`, as Python's `multiprocessing` asks. In
@@ -115,7 +115,7 @@ def build_data(
         with --word_segmenter), by commas.
       drop_duplicates: Leave out repeated documents.
       min_line_length: Leave out shorter lines (characters).
-      repair_unicode: Mend mojibake with ftfy.
+      repair_unicode: Repair mojibake with ftfy.
       legacy: Make the original's examples exactly.
       word_segmenter: Finds where words begin in Chinese text, for whole-word
         and span masking: jieba.

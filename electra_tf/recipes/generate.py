@@ -62,8 +62,8 @@ def generate(
     Methods: mask_predict samples all tokens at once and then, in some
       iterations, fewer and fewer of them again; gibbs resamples one token at a
       time; one_shot and unigram are for comparison. With --critic the
-      discriminator chooses the tokens to resample: those it takes for replaced.
-      The same seed gives the same samples, sample by sample.
+      discriminator chooses the tokens to resample: those it predicts to be
+      replaced. The same seed gives the same samples, sample by sample.
 
     An ELECTRA generator is small and was trained to fill blanks: expect
     phrases, not stories.
@@ -79,7 +79,7 @@ def generate(
       num_iterations: passes of mask_predict, or of gibbs over all tokens; 10
         by default
       temperature: below 1: more probable tokens; 0: the most probable
-      top_k: sample from so many tokens; 0: all
+      top_k: sample from this many of the most probable tokens; 0: all
       top_p: sample from the fewest tokens of this probability
       critic: whether the discriminator chooses the tokens to resample; by
         default if there is one

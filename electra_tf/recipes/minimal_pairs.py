@@ -288,7 +288,11 @@ def _judged(
     def score(text: str, place: str) -> float:
         found = scores[text].mean if normalize else scores[text].score
         if found is None or found != found:
-            what = "no tokens" if found is None else "a score that is no number"
+            what = (
+                "no tokens"
+                if found is None
+                else ("a score that is not a number")
+            )
             raise UserError(f"{place}: the model has {what} for '{text:.60}'")
         return found
 

@@ -88,7 +88,7 @@ def prepare_text(
         --word_segmenter
       word_segmenter: finds words in Chinese text: jieba
       divide_words: put a space between the words that it finds
-      repair_unicode: mend mojibake with ftfy
+      repair_unicode: repair mojibake with ftfy
       min_line_length: leave out shorter lines (characters)
       drop_duplicates: leave out repeated documents
       blank_lines_separate_documents: a blank line ends a document; else each

@@ -148,7 +148,7 @@ class _Decoded(NamedTuple):
 
 def _decoded(data: bytes) -> _Decoded:
     if b"\0" in data[:_LOOKED_AT]:
-        raise LeftOut("is no text")
+        raise LeftOut("is not text")
     text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     wrong = text.count("\ufffd")
     if not wrong:
@@ -164,8 +164,8 @@ def _decoded(data: bytes) -> _Decoded:
                 text, (f"is read as {encoding}, guessed from its bytes",)
             )
     if most:
-        raise LeftOut("is no text")
-    return _Decoded(text, (f"{wrong:,} bytes or more are no UTF-8",))
+        raise LeftOut("is not text")
+    return _Decoded(text, (f"{wrong:,} bytes or more are not UTF-8",))
 
 
 def _encoding(data: bytes) -> str:
@@ -242,7 +242,7 @@ def _table(data: bytes, text_field: str, delimiters: str) -> Parts:
             begins = rows.line_num + 1
     except csv.Error as error:
         raise LeftOut(
-            f"is no table from line {rows.line_num} on: {error}"
+            f"is not a table from line {rows.line_num} on: {error}"
         ) from error
     return Parts(parts, skipped, notes)
 
@@ -292,7 +292,7 @@ def _soup(data: bytes) -> Any:
             encoding = "utf-8"
     except UnicodeDecodeError:
         if b"\0" in data[:_LOOKED_AT]:
-            raise LeftOut("is no text") from None
+            raise LeftOut("is not text") from None
     import warnings
 
     with warnings.catch_warnings():
@@ -437,7 +437,7 @@ def _pdf(data: bytes, text_field: str) -> Parts:
 def _docx(data: bytes, text_field: str) -> Parts:
     docx = _package("docx")
     if data.startswith(_OLD_OFFICE):
-        raise LeftOut("is encrypted, or of Word's older format; save it anew")
+        raise LeftOut("is encrypted, or of Word's older format; save it again")
     try:
         made = _Text()
         for item in docx.Document(io.BytesIO(data)).iter_inner_content():
@@ -454,9 +454,9 @@ def _docx(data: bytes, text_field: str) -> Parts:
             made.block()
         return Parts([made.part()])
     except Exception as error:  # any kind, see above
-        raise LeftOut(f"is no DOCX, or a damaged one: {_said(error)}") from (
-            error
-        )
+        raise LeftOut(
+            f"is not a DOCX file, or is damaged: {_said(error)}"
+        ) from (error)
 
 
 def _docx_table(table: Any, made: _Text) -> None:

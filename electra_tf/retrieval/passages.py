@@ -377,7 +377,7 @@ def _once(
         left_out(shown(name), error.strerror or str(error))
         return
     if not stat.S_ISREG(status.st_mode):
-        left_out(shown(name), "is no file but a pipe, socket or device")
+        left_out(shown(name), "is not a file but a pipe, socket or device")
         return
     identity = (status.st_dev, status.st_ino)
     if identity not in seen:

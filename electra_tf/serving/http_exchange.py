@@ -84,7 +84,9 @@ def address_of(url: str) -> Address:
     try:
         host.encode("idna")
     except UnicodeError as error:
-        raise UserError(f"url: {url}: {host} is no name of a host") from error
+        raise UserError(
+            f"url: {url}: {host} is not the name of a host"
+        ) from error
     return Address(
         place,
         parts.scheme == "https",

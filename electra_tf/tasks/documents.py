@@ -76,7 +76,7 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
                 content = stream.peek(_MOST)  # `read` may give less
             what = sources.known_as(content[:512])
             if what is None and b"\0" in content:
-                what = "no text"
+                what = "not text"
             if what is not None:
                 raise UserError(
                     f"{place}: is {what}; expected a text in each file of a "

@@ -99,7 +99,7 @@ def warning(counts: Mapping[str, int]) -> str | None:
     if not harmed:
         return None
     return (
-        f"stripping accents changes {', '.join(harmed)}: vowel signs are "
-        "lost, or syllables taken apart, and words become others; give "
+        f"stripping accents changes {', '.join(harmed)}: vowel signs are lost, "
+        "or syllables split, and words change their meaning; give "
         "--nostrip_accents, here and wherever the vocabulary is used"
     )

@@ -225,8 +225,8 @@ def separated(
     if bad > good:
         raise UserError(
             f"{name}: {bad} of {bad + good} rows do not have the {len(cells)} "
-            "cells that the first line names; if this is no table, give it a "
-            "name that ends in .txt"
+            "cells that the first line names; if this is not a table, give it "
+            "a name that ends in .txt"
         )
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import keras
@@ -12,9 +12,7 @@ from electra_tf.errors import UserError
 from electra_tf.training import workers
 
 
-def iterate(
-    dataset: tf.data.Dataset, strategy: tf.distribute.Strategy
-) -> Iterator[Any]:
+def iterate(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
     """Returns an iterator over batches, split over the replicas if several.
 
     Args:
@@ -102,12 +100,20 @@ def make_train_steps(
 
 
 def make_eval_step(
-    model: keras.Model, strategy: tf.distribute.Strategy
+    model: keras.Model, strategy: tf.distribute.Strategy, spec: Any
 ) -> Callable[[Any], None]:
-    """Returns a function of a batch that updates the model's metrics."""
+    """Returns a function of a batch that updates the model's metrics.
+
+    It is traced once for all batches, such as a smaller last one.
+
+    Args:
+      model: a built model.
+      strategy: the one it was built under.
+      spec: the `element_spec` of the iterator over batches.
+    """
     test_step = tf.autograph.experimental.do_not_convert(model.test_step)
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False, input_signature=[spec])
     def eval_step(batch: Any) -> None:
         strategy.run(test_step, args=(batch,))
 
@@ -223,13 +229,18 @@ class Evaluator:
         self._model = model
         self._data = eval_data
         self._strategy = strategy
-        self._step: Callable[[Any], None] = make_eval_step(model, strategy)
+        self._step: Callable[[Any], None] | None = None
 
     def run(self, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Returns the metrics, or None if asked to stop before the end."""
         reset_metrics(self._model, self._strategy)
         empty = True
-        for batch in iterate(self._data, self._strategy):
+        batches = iterate(self._data, self._strategy)
+        if self._step is None:
+            self._step = make_eval_step(
+                self._model, self._strategy, batches.element_spec
+            )
+        for batch in batches:
             if should_stop():
                 reset_metrics(self._model, self._strategy)
                 return None

@@ -185,7 +185,7 @@ def _check_addresses(addresses: Sequence[Any]) -> None:
         host, _, port = str(address).rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
             raise UserError(
-                f"TF_CONFIG: cluster: {address!r} is no address; expected "
+                f"TF_CONFIG: cluster: {address!r} is not an address; expected "
                 "host:port"
             )
     twice = {a for a in addresses if list(addresses).count(a) > 1}

@@ -132,7 +132,7 @@ def test_wrong_bodies_are_wrong():
                     json.loads(body.decode())
 
 
-def test_a_server_that_stands(toy, tmp_path, capsys):
+def test_a_healthy_server_passes(toy, tmp_path, capsys):
     output = tmp_path / "results"
     bounds = limits.Limits(header_seconds=1, body_seconds=1, write_seconds=1)
     with serving_toy.served({"toy": toy}, limits=bounds) as server:
@@ -153,7 +153,7 @@ def test_a_server_that_stands(toy, tmp_path, capsys):
     assert (output / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_wrong_answers_are_seen(versions, toy):
+def test_wrong_answers_are_reported(versions, toy):
     """Answers of another version are reported as wrong."""
     counts = tally.Tally()
     with serving_toy.served({"toy": toy}) as server:
@@ -226,7 +226,7 @@ def test_versions_that_change_under_requests_and_calls(versions, toy):
     assert sum(name.startswith("gRPC ") for name in sent) >= 6
 
 
-def test_a_server_that_is_gone_is_seen(toy):
+def test_a_dead_server_is_reported(toy):
     counts = tally.Tally()
     with serving_toy.served({"toy": toy}) as server:
         found = asyncio.run(

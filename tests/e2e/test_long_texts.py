@@ -41,7 +41,7 @@ def exports(tmp_path_factory):
 
 
 @pytest.mark.slow  # three exports, and a server in a process of its own
-def test_short_requests_beside_long_ones(exports, tmp_path, capsys):
+def test_short_requests_during_long_ones(exports, tmp_path, capsys):
     flags = [f"--{name}={path}" for name, path in exports.items()]
     status = long_texts.main(
         [*flags, "--seconds=8", "--scale=0.1", f"--log={tmp_path}"]

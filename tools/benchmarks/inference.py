@@ -193,7 +193,7 @@ class _Sides(NamedTuple):
     """The sides that run, and the settings they received."""
 
     running: dict[str, workers.Worker]
-    told: Mapping[str, Mapping]
+    settings: Mapping[str, Mapping]
     count: int
 
     def measured(
@@ -212,7 +212,7 @@ class _Sides(NamedTuple):
                 self.running[name].facts["version"],
                 replies[name],
                 self.count,
-                self.told[name]["precision"],
+                self.settings[name]["precision"],
             )
             for name in names
         ]

@@ -48,23 +48,30 @@ def _predicted(
     return found
 
 
-def _said(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
+def _predicted_texts(
+    predictor: Predictor, rows: Sequence[Row]
+) -> list[Prediction]:
     return _predicted(predictor, rows, TextExample)
 
 
 def classes(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
     """Returns outputs of classification and multi-label models."""
     found = []
-    for said in _said(predictor, rows):
+    for prediction in _predicted_texts(predictor, rows):
         outputs = {
-            "labels": _objects(said["probabilities"]),
-            "probabilities": np.array(list(said["probabilities"].values())),
+            "labels": _objects(prediction["probabilities"]),
+            "probabilities": np.array(
+                list(prediction["probabilities"].values())
+            ),
         }
-        if "label" in said:
-            outputs["label"] = said["label"].encode()
+        if "label" in prediction:
+            outputs["label"] = prediction["label"].encode()
         else:
             outputs["selected"] = np.array(
-                [name in said["labels"] for name in said["probabilities"]]
+                [
+                    name in prediction["labels"]
+                    for name in prediction["probabilities"]
+                ]
             )
         found.append(outputs)
     return found
@@ -72,25 +79,28 @@ def classes(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
 
 def numbers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
     """Returns outputs of regression models."""
-    return [{"score": said["score"]} for said in _said(predictor, rows)]
+    return [
+        {"score": prediction["score"]}
+        for prediction in _predicted_texts(predictor, rows)
+    ]
 
 
 def ranks(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs]:
     """Returns outputs of ranking models."""
     found = _predicted(predictor, rows, Pair)
-    return [{"score": said["score"]} for said in found]
+    return [{"score": prediction["score"]} for prediction in found]
 
 
 def tags(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     """Returns outputs of tagging models; None for rows not in UTF-8."""
-    said = _predicted(predictor, rows)
-    known = [i for i, answer in enumerate(said) if answer is not None]
+    predictions = _predicted(predictor, rows)
+    known = [i for i, answer in enumerate(predictions) if answer is not None]
     texts = [rows[i][0].decode() for i in known]
     examples = [predictor.task.asked({"text": t}, "row") for t in texts]
     probabilities = _tag_probabilities(predictor, examples)
     found: list[Outputs | None] = [None] * len(rows)
     for i, sentence, probs in zip(known, examples, probabilities):
-        answer = said[i]
+        answer = predictions[i]
         starts = np.array(sentence.starts, "int64")
         sizes = np.array([len(t) for t in sentence.tokens], "int64")
         found[i] = {
@@ -129,17 +139,17 @@ def _tag_probabilities(
 def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     """Returns outputs of question answering; None for rows not in UTF-8."""
     found: list[Outputs | None] = []
-    for row, said in zip(rows, _predicted(predictor, rows)):
-        if said is None:
+    for row, prediction in zip(rows, _predicted(predictor, rows)):
+        if prediction is None:
             found.append(None)
             continue
         outputs = {
-            "answer": said["answer"].encode(),
-            "score": said["score"],
-            "no_answer": said["null_odds"] or 0.0,
+            "answer": prediction["answer"].encode(),
+            "score": prediction["score"],
+            "no_answer": prediction["null_odds"] or 0.0,
         }
         for name in ("start", "end"):
-            at = said[name]
+            at = prediction[name]
             there = at is not None
             outputs[name] = at if there else -1
             outputs[f"{name}_byte"] = (
@@ -152,12 +162,15 @@ def answers(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
 def texts(predictor: Predictor, rows: Sequence[Row]) -> list[Outputs | None]:
     """Returns outputs of seq2seq models; None for rows not in UTF-8."""
     found: list[Outputs | None] = []
-    for said in _predicted(predictor, rows):
-        if said is None:
+    for prediction in _predicted(predictor, rows):
+        if prediction is None:
             found.append(None)
             continue
-        outputs = {"text": said["text"].encode(), "score": said["score"]}
-        best = said.get("n_best")
+        outputs = {
+            "text": prediction["text"].encode(),
+            "score": prediction["score"],
+        }
+        best = prediction.get("n_best")
         if best:  # padded by the export where there are fewer
             outputs["n_best_texts"] = _objects([b["text"] for b in best])
             outputs["n_best_scores"] = np.array([b["score"] for b in best])
@@ -170,13 +183,13 @@ def summaries(
 ) -> list[Outputs | None]:
     """Returns outputs of summarization; None for rows not in UTF-8."""
     found: list[Outputs | None] = []
-    for row, said in zip(rows, _predicted(predictor, rows)):
-        if said is None:
+    for row, prediction in zip(rows, _predicted(predictor, rows)):
+        if prediction is None:
             found.append(None)
             continue
-        chosen, text = said["sentences"], row[0].decode()
+        chosen, text = prediction["sentences"], row[0].decode()
         outputs = {
-            "summary": said["summary"].encode(),
+            "summary": prediction["summary"].encode(),
             "sentences": _objects([one["text"] for one in chosen]),
             "scores": np.array([one["score"] for one in chosen], "float32"),
             "num_sentences": len(chosen),

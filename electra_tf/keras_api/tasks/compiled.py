@@ -516,8 +516,8 @@ def _wants_one_hot(things: Sequence[Any]) -> bool:
     wanting = [n for n in names if n not in (*numbers, *_OF_BOTH)]
     if wanting and numbers:
         raise UserError(
-            f"{wanting[0]}: wants labels one-hot, {numbers[0]} as numbers; "
-            f"take {numbers[0].removeprefix('sparse_')}, or leave one out"
+            f"{wanting[0]}: needs one-hot labels, {numbers[0]} numbers; take "
+            f"{numbers[0].removeprefix('sparse_')}, or leave one out"
         )
     return bool(wanting)
 

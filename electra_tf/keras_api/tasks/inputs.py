@@ -187,7 +187,7 @@ def position(value: Any, labels: Sequence[str], where: str) -> int:
         return list(labels).index(value)
     shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
     raise UserError(
-        f"{where}: {value!r:.40} is no label; expected one of {shown}, or a "
+        f"{where}: {value!r:.40} is not a label; expected one of {shown}, or a "
         f"number from 0 to {len(labels) - 1}"
     )
 

@@ -36,8 +36,8 @@ _OTHER_FILES = 128  # open files besides connections: models, libraries, the log
 _M_ARENA_MAX = -8  # from glibc's malloc.h
 _HINTS = {
     errno.EADDRINUSE: "; --port=0 takes a free port",
-    errno.EACCES: "; ports below 1024 need rights, take a higher one",
-    errno.EADDRNOTAVAIL: "; it is no address of this machine",
+    errno.EACCES: "; ports below 1024 need special rights, choose a higher one",
+    errno.EADDRNOTAVAIL: "; it is not an address of this machine",
 }
 
 

@@ -382,7 +382,7 @@ def _shifted(example: QAExample) -> str | None:
     near = example.context.find(answer, max(0, span[0] - len(answer)))
     hint = f"; it begins at {near}" if near >= 0 else ""
     return (
-        f"shifted: its answer '{answer:.60}' is not what stands at character "
+        f"shifted: its answer '{answer:.60}' is not the text at character "
         f"{example.answer_start} ('{example.context[slice(*span)]:.60}'){hint}"
     )
 

@@ -115,7 +115,7 @@ def _refuse_others(record: Mapping[str, Any], place: str) -> None:
         raise UserError(
             f"{place}: is in the form of {name}, which is not read; write its "
             "questions in SQuAD's form, with context, question, and answers "
-            "that stand in the context"
+            "that are in the context"
         )
 
 

@@ -78,7 +78,10 @@ class QAOptions(QAFeatureConfig, SplitOptions):
         Setting("Starts that are considered, and ends for each.", at_least=1),
     ] = 20
     n_best_size: Annotated[
-        int, Setting("Answers that are kept for each question.", at_least=1)
+        int,
+        Setting(
+            "Best answers that are returned for each question.", at_least=1
+        ),
     ] = 20
     max_answer_length: Annotated[
         int, Setting("Longest answer, in WordPieces.", at_least=1)

@@ -197,7 +197,7 @@ class QuestionAnswering(FileTask):
                     f"got {', '.join(map(str, record)) or 'nothing'}"
                 )
             if not isinstance(text, str):
-                raise UserError(f"{place}: its {name} is no text")
+                raise UserError(f"{place}: its {name} is not a text")
             try:
                 check_unicode(text, name)
             except ValueError as error:

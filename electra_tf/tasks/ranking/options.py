@@ -99,7 +99,10 @@ class RankingOptions(TableOptions):
     ] = False
     hidden_activation: Annotated[
         HiddenActivation,
-        Setting("Activation of that layer; tanh makes it BERT's pooler."),
+        Setting(
+            "Activation of that layer; tanh makes it BERT's pooler, and it "
+            "starts from the pooler of a BERT in --model."
+        ),
     ] = "gelu"
 
     def __post_init__(self) -> None:

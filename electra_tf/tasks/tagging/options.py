@@ -63,8 +63,8 @@ class TaggingOptions(SplitOptions):
     separator: Annotated[
         str | None,
         Setting(
-            "What stands between columns: tab, space or any text; null is "
-            "white space (in CoNLL-U a tab)."
+            "Separator of columns: tab, space or any text; null is white space "
+            "(in CoNLL-U a tab)."
         ),
     ] = None
     comment: Annotated[

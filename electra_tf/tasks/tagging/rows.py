@@ -150,7 +150,7 @@ def read_rows(
     if odd:
         _log.warning(
             "%s: %d of %d marked spans begin or end within a word, or overlap "
-            "another; they are taken to the ends of words", path, odd, spans,
+            "another; they are extended to whole words", path, odd, spans,
         )  # fmt: skip
     if len(found) == 1 and len(found[0].tokens) > _LONG:
         _log.warning(
@@ -220,8 +220,8 @@ def _named(
     for tag in tags:
         if not (tag.isdigit() and int(tag) < len(names)):
             raise UserError(
-                f"{place}: the tag '{tag}' is no number below {len(names)}, "
-                "of which options.tag_names has the names"
+                f"{place}: the tag '{tag}' is not a number below {len(names)}, "
+                "the number of names in options.tag_names"
             )
     return tuple(names[int(tag)] for tag in tags)
 

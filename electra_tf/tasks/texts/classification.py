@@ -402,7 +402,7 @@ class Classification(TableTask):
         positive = self.options.positive_label
         if positive is not None and positive not in self._labels:
             raise UserError(
-                f"options.positive_label: '{positive}' is no label; there "
+                f"options.positive_label: '{positive}' is not a label; there "
                 f"are {_listed(self._labels)}"
             )
         if (

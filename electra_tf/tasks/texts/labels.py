@@ -295,7 +295,7 @@ def suspicions(
     if is_missing("-1", {*counts} - {"-1"}) and "-1" in counts:
         found.append(
             f"the label '-1', of {counts['-1']:,} rows, is taken for a class; "
-            "where it says that there is no label set options.incomplete=skip"
+            "if it means that there is no label set options.incomplete=skip"
         )
     if sum(counts.values()) >= _COMMON * len(counts):
         for name, count in counts.items():
@@ -316,8 +316,8 @@ def suspicions(
             inside = sum(other in name for name in counts)
             if other != separator and 2 * inside > len(counts):
                 found.append(
-                    f"most labels hold '{other}' and are taken as they are; if "
-                    f"it divides them, set options.separator='{other}'"
+                    f"most labels contain '{other}' and are used unchanged; if "
+                    f"it separates labels, set options.separator='{other}'"
                 )
                 break
     return found

@@ -38,7 +38,10 @@ class TextOptions(Settings):
     ] = False
     hidden_activation: Annotated[
         HiddenActivation,
-        Setting("Activation of that layer; tanh makes it BERT's pooler."),
+        Setting(
+            "Activation of that layer; tanh makes it BERT's pooler, and it "
+            "starts from the pooler of a BERT in --model."
+        ),
     ] = "gelu"
 
 

@@ -104,12 +104,12 @@ class Calls:
             answer = self._answer(call.method, answer)
             by_http = (good.wanted, *good.others)[len(call.wanted)]
             if call.method == "Predict":
-                told = _differs(answer, by_http["predictions"])
+                difference = _differs(answer, by_http["predictions"])
             else:
-                told = compare(answer, by_http["results"], 1e-5)
-            if told:
+                difference = compare(answer, by_http["results"], 1e-5)
+            if difference:
                 raise UserError(
-                    f"answers by gRPC differ from those by HTTP: {told}"
+                    f"answers by gRPC differ from those by HTTP: {difference}"
                 )
             wanted = (*call.wanted, answer)
             self._goods[number] = dataclasses.replace(call, wanted=wanted)
@@ -146,12 +146,12 @@ class Calls:
                 outcome.problems.append("answered as if it were right")
             return outcome
         found = self._answer(call.method, answer)
-        told = [
+        differences = [
             compare(found, call.wanted[kind], tolerance)
             for kind in sorted(world.serving.since(began))
         ]
-        if "" not in told:
-            outcome.problems.append(told[-1])
+        if "" not in differences:
+            outcome.problems.append(differences[-1])
             outcome.wrong += 1
         return outcome
 

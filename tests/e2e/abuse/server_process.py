@@ -45,7 +45,7 @@ class ServerProcess:
     def launch(self) -> None:
         """Starts it; `listening` tells when it is ready."""
         with open(self._log, "ab") as log:
-            self._told = log.tell()
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [
                     sys.executable, "-m", "electra_tf", "serve",
@@ -60,17 +60,19 @@ class ServerProcess:
         self._deadline = time.monotonic() + _START_SECONDS
 
     def listening(self) -> bool:
-        """Whether it has said so.
+        """Returns whether the log says that it listens.
 
         Raises:
           UserError: it has ended instead.
         """
-        said = self._log.read_bytes()[self._told :].decode(errors="replace")
+        text = self._log.read_bytes()[self._log_start :].decode(
+            errors="replace"
+        )
         if self._process and self._process.poll() is not None:
-            raise UserError(f"the server has ended: {said[-500:].strip()}")
+            raise UserError(f"the server has ended: {text[-500:].strip()}")
         if time.monotonic() > self._deadline:
-            raise UserError(f"the server does not start: {said[-500:].strip()}")
-        for line in said.split("\n")[:-1]:
+            raise UserError(f"the server does not start: {text[-500:].strip()}")
+        for line in text.split("\n")[:-1]:
             if line.startswith("gRPC on port "):
                 self.grpc_port = int(line.rpartition(" ")[2])
             if line.startswith("listening on "):

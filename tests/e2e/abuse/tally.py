@@ -63,23 +63,23 @@ class Tally:
         for problem in outcome.problems:
             self.problem(f"{kind}: {problem}")
 
-    def problem(self, told: str) -> None:
+    def problem(self, message: str) -> None:
         """Notes what is wrong."""
         if len(self.problems) < _KEPT:
-            self.problems.append(told)
+            self.problems.append(message)
         if len(self.problems) <= _SHOWN:
-            print(f"wrong: {told}", file=sys.stderr, flush=True)
+            print(f"wrong: {message}", file=sys.stderr, flush=True)
 
     def table(self) -> str:
         """Kinds and what was answered, for people; 0 is no answer."""
         lines = [f"{'kind':<20} {'sent':>8}  wrong  statuses"]
         for name, kind in sorted(self.kinds.items()):
-            told = "  ".join(
+            statuses = "  ".join(
                 f"{status or 'closed'}: {count:,}"
                 for status, count in sorted(kind.statuses.items())
             )
             lines.append(
-                f"{name:<20} {kind.sent:>8,}  {kind.problems:>5}  {told}"
+                f"{name:<20} {kind.sent:>8,}  {kind.problems:>5}  {statuses}"
             )
         return "\n".join(lines)
 

@@ -83,7 +83,7 @@ class Versions:
         await self._copy(number, lambda hidden: _damage(hidden, draw), 0)
         await self._until(
             lambda states: states.get(str(number)) == "END",
-            f"version {number}, which is broken, is not told of",
+            f"version {number}, which is broken, is not reported",
         )
         shutil.rmtree(self._models / str(number))
 
@@ -106,7 +106,7 @@ class Versions:
         )  # fmt: skip
 
     async def _until(
-        self, true: Callable[[dict[str, str]], bool], told: str
+        self, true: Callable[[dict[str, str]], bool], message: str
     ) -> None:
         deadline = asyncio.get_running_loop().time() + _PATIENCE
         while True:
@@ -114,7 +114,7 @@ class Versions:
                 if true(await self._states()):
                     return
             if asyncio.get_running_loop().time() > deadline:
-                self._tally.problem(told)
+                self._tally.problem(message)
                 return
             await asyncio.sleep(0.1)
 

@@ -325,8 +325,10 @@ def difference(
         return f"no JSON: {error}"
     known = (good.wanted, *good.others)
     kinds = serving.since(began) if serving and good.others else {0}
-    told = [compare(found, known[kind], tolerance) for kind in sorted(kinds)]
-    return "" if "" in told else told[-1]
+    differences = [
+        compare(found, known[kind], tolerance) for kind in sorted(kinds)
+    ]
+    return "" if "" in differences else differences[-1]
 
 
 def compare(

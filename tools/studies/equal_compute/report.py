@@ -1,14 +1,13 @@
 """Writes the study's results: a table, and a plot of loss against FLOPs."""
 
-import json
-import os
 import statistics
-from typing import Any
+
+import results
+from results import Row
 
 from electra_tf import files
 from electra_tf.training.reporting import read_records
 
-Row = dict[str, Any]
 Unit = tuple[str, int, str]  # method, seed, measure
 
 # Measure -> the metric to report, of the test or validation split.
@@ -31,12 +30,10 @@ _LOSSES = {
 
 
 def read(path: str) -> dict[Unit, Row]:
-    """Reads the finished units; the last line of each counts."""
-    if not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as handle:
-        rows = [json.loads(line) for line in handle if line.endswith("\n")]
-    return {(row["method"], row["seed"], row["measure"]): row for row in rows}
+    """Reads the finished units."""
+    return results.read(
+        path, lambda row: (row["method"], row["seed"], row["measure"])
+    )
 
 
 def _score(row: Row) -> float | None:

@@ -21,7 +21,6 @@ named. This compares training with bfloat16 products and with float32:
 
 import argparse
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -34,7 +33,12 @@ from typing import Any
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+# What the studies share.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
 import report
+import results
+from results import Row
 
 from electra_tf import config, files
 from electra_tf.errors import UserError
@@ -111,7 +115,7 @@ class Study:
         """Returns the run directory of a pre-training."""
         return files.join(self.output, "runs", f"{method}-{seed}")
 
-    def done(self) -> dict[report.Unit, report.Row]:
+    def done(self) -> dict[report.Unit, Row]:
         """Returns the finished units."""
         return report.read(self.results)
 
@@ -150,7 +154,7 @@ def _resolved(base: str, changes: Changes, steps: int) -> PretrainSettings:
     return config.resolve(PretrainSettings, base, {**changes, **every})
 
 
-def pretrain(study: Study, method: str, seed: int) -> report.Row:
+def pretrain(study: Study, method: str, seed: int) -> Row:
     """Pre-trains a method, or resumes it."""
     from electra_tf.recipes import convert
     from electra_tf.recipes import pretrain as recipe
@@ -178,7 +182,7 @@ def pretrain(study: Study, method: str, seed: int) -> report.Row:
     }
 
 
-def minimal_pairs(study: Study, method: str, seed: int) -> report.Row:
+def minimal_pairs(study: Study, method: str, seed: int) -> Row:
     """Measures minimal pairs by every way of scoring that the run has."""
     from electra_tf.recipes import minimal_pairs as recipe
 
@@ -195,7 +199,7 @@ def minimal_pairs(study: Study, method: str, seed: int) -> report.Row:
     }
 
 
-def finetune(study: Study, method: str, seed: int, task: str) -> report.Row:
+def finetune(study: Study, method: str, seed: int, task: str) -> Row:
     """Fine-tunes a run for a task; keeps the report but not the model."""
     from electra_tf.recipes import finetune as recipe
 
@@ -240,8 +244,7 @@ def measure(study: Study, method: str, seed: int, name: str) -> None:
         "seconds": round(time.monotonic() - start, 1),
     }
     files.make_directory(study.output)
-    with open(study.results, "a", encoding="utf-8") as handle:
-        handle.write(json.dumps(about | row) + "\n")
+    results.append(study.results, about | row)
 
 
 def units(
@@ -252,14 +255,6 @@ def units(
         for method in methods:
             for name in ("pretrain", *measures):
                 yield method, seed, name
-
-
-def _list(text: str, known: list[str], flag: str) -> list[str]:
-    chosen = [name for name in text.split(",") if name] or known
-    for name in chosen:
-        if name not in known:
-            raise UserError(f"{flag}={name}: expected some of {known}")
-    return chosen
 
 
 def main() -> int:
@@ -281,8 +276,14 @@ def main() -> int:
     parser.add_argument(
         "--max_train", type=int, help="maximum training rows of a task"
     )
-    parser.add_argument("--methods", default="", help="some, by commas")
-    parser.add_argument("--measures", default="", help="some, by commas")
+    parser.add_argument(
+        "--methods",
+        default="",
+        help="names divided by commas; default: METHODS",
+    )
+    parser.add_argument(
+        "--measures", default="", help="names divided by commas; default: all"
+    )
     parser.add_argument("--seeds", default="1,2,3")
     options = parser.parse_args()
     tasks = {name: options.glue for name in report.GLUE if options.glue}
@@ -294,10 +295,10 @@ def main() -> int:
     )  # fmt: skip
     known = [*["pairs"] * bool(options.blimp), *tasks]
     try:
-        methods = _list(
+        methods = results.chosen(
             options.methods or ",".join(METHODS), list(_CHANGES), "--methods"
         )
-        measures = _list(options.measures, known, "--measures")
+        measures = results.chosen(options.measures, known, "--measures")
         seeds = [int(seed) for seed in options.seeds.split(",")]
         for unit in units(study, methods, seeds, measures):
             measure(study, *unit)

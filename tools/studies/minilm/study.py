@@ -37,7 +37,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
+
+# What the studies share.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
+import results
+from results import Row
 
 from electra_tf.errors import UserError
 
@@ -52,7 +57,6 @@ EQUAL = {
     "select_best": False,
 }  # fmt: skip
 Unit = tuple[str, str, str, int]  # task, recipe, side, seed
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,15 +271,6 @@ def key(row: Row) -> tuple:
     return (*(row[name] for name in names), row["max_dev"])
 
 
-def read(path: pathlib.Path) -> list[Row]:
-    """Reads the finished units; the last line of each counts."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
-    return list({key(row): row for row in rows}.values())
-
-
 @contextlib.contextmanager
 def claimed(study: Study, name: str) -> Iterator[bool]:
     """Locks a unit; yields False if another process has locked it."""
@@ -300,7 +295,7 @@ def measure(study: Study, unit: Unit) -> None:
     }  # fmt: skip
     path = study.output / "results.jsonl"
     with claimed(study, "-".join(str(part) for part in key(about))) as free:
-        if not free or key(about) in {key(row) for row in read(path)}:
+        if not free or key(about) in results.read(path, key):
             return
         print(f"=== {task}, {recipe}, {side}, seed {seed}", flush=True)
         if side == "ours":
@@ -308,8 +303,7 @@ def measure(study: Study, unit: Unit) -> None:
         else:
             found = trainer(study, task, seed)
         print(found["scores"], round(found["seconds"]), "s", flush=True)
-        with open(path, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(about | found) + "\n")
+        results.append(path, about | found)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -369,14 +363,6 @@ def _spread(rows: Sequence[Row], metric: str) -> str:
 # --- the command -------------------------------------------------------------
 
 
-def _list(text: str, known: Sequence[str], flag: str) -> list[str]:
-    chosen = [name for name in text.split(",") if name] or list(known)
-    for name in chosen:
-        if name not in known:
-            raise UserError(f"{flag}={name}: expected some of {list(known)}")
-    return chosen
-
-
 def main() -> int:
     """Runs the units and prints the table; returns the exit status."""
     flags = argparse.ArgumentParser(
@@ -392,9 +378,15 @@ def main() -> int:
         "--precision", default="float32",
         choices=("float32", "bfloat16_products"),
     )  # fmt: skip
-    flags.add_argument("--tasks", default="", help="some, by commas")
-    flags.add_argument("--recipes", default="", help="some, by commas")
-    flags.add_argument("--sides", default="", help="some, by commas")
+    flags.add_argument(
+        "--tasks", default="", help="names divided by commas; default: all"
+    )
+    flags.add_argument(
+        "--recipes", default="", help="names divided by commas; default: all"
+    )
+    flags.add_argument(
+        "--sides", default="", help="names divided by commas; default: all"
+    )
     flags.add_argument("--seeds", default="1,2,3")
     flags.add_argument("--max_train", type=int, default=0)
     flags.add_argument("--max_dev", type=int, default=0)
@@ -414,11 +406,11 @@ def main() -> int:
                 raise UserError(
                     "give --model, and one of --glue, --conll, --squad"
                 )
-            tasks = _list(
+            tasks = results.chosen(
                 args.tasks, [t for t in TASKS if t in data], "--tasks"
             )
-            recipes = _list(args.recipes, RECIPES, "--recipes")
-            sides = _list(args.sides, SIDES, "--sides")
+            recipes = results.chosen(args.recipes, RECIPES, "--recipes")
+            sides = results.chosen(args.sides, SIDES, "--sides")
             output.mkdir(parents=True, exist_ok=True)
             for task in tasks:
                 for recipe in recipes:
@@ -429,7 +421,7 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(table(read(output / "results.jsonl")))
+    print(table([*results.read(output / "results.jsonl", key).values()]))
     return 0
 
 

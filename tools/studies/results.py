@@ -1,0 +1,44 @@
+"""Holds the finished units of a study: the lines of its results.jsonl."""
+
+import json
+import os
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+from electra_tf.errors import UserError
+
+Key = TypeVar("Key", bound=Hashable)
+Row = dict[str, Any]
+
+
+def read(path: str | os.PathLike, key: Callable[[Row], Key]) -> dict[Key, Row]:
+    """Reads the finished units; the last line of each counts.
+
+    Args:
+      path: a file, which may be missing; its last line may be incomplete.
+      key: returns what identifies the unit of a line.
+    """
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as handle:
+        rows = [json.loads(line) for line in handle if line.endswith("\n")]
+    return {key(row): row for row in rows}
+
+
+def append(path: str | os.PathLike, row: Row) -> None:
+    """Writes the line of a unit that is finished."""
+    with open(path, "a", encoding="utf-8") as handle:
+        handle.write(json.dumps(row) + "\n")
+
+
+def chosen(text: str, known: Sequence[str], flag: str) -> list[str]:
+    """Returns the names in a flag's value, divided by commas; else all known.
+
+    Raises:
+      UserError: a name is not known.
+    """
+    names = [name for name in text.split(",") if name] or list(known)
+    for name in names:
+        if name not in known:
+            raise UserError(f"{flag}={name}: expected some of {list(known)}")
+    return names
