@@ -121,7 +121,7 @@ def test_mistakes_raise(model, tmp_path):
     for message, arguments in (
         ("give one of them", {"float16": True, "optimize": True}),
         ("--version=0: expected at least 1", {"version": 0}),
-        ("--part: is of pre-trained models", {"part": "generator"}),
+        ("--part: is for pre-trained models", {"part": "generator"}),
         ("one of discriminator, generator", {"part": "both"}),
         ("the model has 40 positions",
          {"overrides": ["options.max_seq_length=99"]}),

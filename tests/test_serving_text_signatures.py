@@ -217,7 +217,7 @@ def test_as_many_of_one_text_as_of_the_other(loaded, name):
     function = loaded(name).signatures["serving_default"]
     texts = dict(zip(columns(name), (["the cat"], ["sat", "ran"])))
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match="as many of one as of the other"
+        tf.errors.InvalidArgumentError, match="expected equally many of each"
     ):
         function(**{key: tf.constant(value) for key, value in texts.items()})
 

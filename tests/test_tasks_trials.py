@@ -265,7 +265,10 @@ def test_too_few_rows_for_validation_are_reported_before_training(
     found = splits.read(task, Tokenizer(tiny_vocab_file), 128, None, 0)
     assert not found.validation and len(found.train) == 2
     (text,) = [m for m in caplog.messages if "no validation data" in m]
-    assert "validation_fraction=0.1 none of the 2 examples falls to it" in text
+    assert (
+        "validation_fraction=0.1 none of the 2 examples is in that split"
+        in text
+    )
     assert "give options.validation_file" in text
     caplog.clear()
     cls = cls(validation_fraction=0.0)

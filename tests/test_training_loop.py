@@ -355,7 +355,7 @@ def test_bad_arguments(tmp_path):
         train(tmp_path, keras.Sequential([keras.layers.Dense(1)]))
     model = toy.make_model()
     one = make_strategy("one_device")
-    with pytest.raises(UserError, match="repeats for ever"):
+    with pytest.raises(UserError, match="data is infinite"):
         steps.evaluate(model, toy.eval_data().repeat(), one)
     with pytest.raises(UserError, match="holds no batch"):
         steps.evaluate(model, toy.eval_data().take(0), one)

@@ -247,7 +247,7 @@ def _warn_no_validation(task: Task, examples: int) -> None:
     elif fraction:
         why = (
             f": with options.validation_fraction={fraction:g} none of the "
-            f"{examples:,} examples falls to it"
+            f"{examples:,} examples is in that split"
         )
         cure = "set a larger share, or give options.validation_file"
     else:

@@ -27,6 +27,9 @@ class LowRank(keras.layers.Layer):
         self.alpha = 0.0
         self.parts = 1
         self.chosen: tuple[int, ...] = ()
+        # No variables: where a layer is not built, Keras' fit calls the model
+        # on inputs whose dtypes it guesses under tf.distribute.
+        self.built = True
 
     def enable(
         self,

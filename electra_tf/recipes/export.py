@@ -335,7 +335,7 @@ def _open(
     if servable.is_fine_tuned(path):
         if part is not None:
             raise UserError(
-                f"--part: is of pre-trained models, and {path} was "
+                f"--part: is for pre-trained models, and {path} was "
                 "fine-tuned; leave it out"
             )
         return servable.of_predictor(

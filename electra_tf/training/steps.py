@@ -223,7 +223,7 @@ class Evaluator:
             eval_data = eval_data.take(num_steps)
         if eval_data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise UserError(
-                "the held-out data repeats for ever: give the number of "
+                "the held-out data is infinite: give the number of "
                 "batches to evaluate on"
             )
         self._model = model

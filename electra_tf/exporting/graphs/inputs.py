@@ -64,7 +64,7 @@ def as_many(
     check = tf.debugging.assert_equal(
         tf.size(a),
         tf.size(b),
-        message=f"{names}: expected as many of one as of the other",
+        message=f"{names}: expected equally many of each",
     )
     with tf.control_dependencies([check]):
         return tf.identity(a), tf.identity(b)
