@@ -7,6 +7,7 @@ import sys
 import pytest
 from studies import results
 from studies.mini import books
+from studies.minilm import study as minilm
 
 from electra_tf import config
 from electra_tf.errors import UserError
@@ -118,3 +119,41 @@ def test_units_are_read_and_chosen(tmp_path):
     assert results.chosen("b,", ("a", "b"), "--tasks") == ["b"]
     with pytest.raises(UserError, match=r"--tasks=c: expected some of \['a',"):
         results.chosen("a,c", ("a", "b"), "--tasks")
+
+
+def test_the_table_of_minilm():
+    def row(task, recipe, side, seed, **scores):
+        about = {"task": task, "recipe": recipe, "side": side, "seed": seed}
+        speed = 20.0 if side == "trainer" else 30.0
+        return about | {"scores": scores, "examples_per_second": speed}
+
+    rows = [
+        row("sst2", "equal", side, seed, accuracy=80.0 + seed)
+        for side in ("trainer", "ours")
+        for seed in (1, 2, 3)
+    ]
+    rows.append(row("sst2", "pooler", "ours", 1, accuracy=85.0))
+    rows[3] |= {
+        "float32_scores": {"accuracy": 81.0},
+        "int8_scores": {"accuracy": 80.5},
+    }
+    lines = {
+        line.split(" | ")[0][2:]: line
+        for line in minilm.table(rows).splitlines()
+    }
+    assert lines["SST-2, accuracy"] == (
+        "| SST-2, accuracy | 82.0 (81.0 to 83.0) | 82.0 (81.0 to 83.0) | "
+        "85.0 (85.0 to 85.0) | not measured | -0.50 | 1.50 |"
+    )
+    assert lines["CoNLL-2000, F1"].count("not measured") == 3
+
+
+def test_recipes_of_minilm():
+    for unit, measured in {
+        ("sst2", "equal", "trainer", 1): True,
+        ("sst2", "pooler", "ours", 1): True,
+        ("sst2", "pooler", "trainer", 1): False,
+        ("squad", "pooler", "ours", 1): False,
+        ("squad", "defaults", "trainer", 1): False,
+    }.items():
+        assert minilm.is_measured(unit) == measured
