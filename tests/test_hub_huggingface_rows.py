@@ -284,6 +284,25 @@ def test_cross_encoders_from_huggingface(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("given", "longest"),
+    [(12, 12), (10**30, 32), (1e30, 32), ("12", 32), (True, 32), (0, 32)],
+)
+def test_cross_encoders_truncate_as_their_tokenizer_says(
+    tmp_path, given, longest
+):
+    """CrossEncoder(max_length=12) of sentence-transformers 6.2 stores it."""
+    task = dataclasses.replace(NUMBER, hidden_layer=True)
+    path = from_huggingface(
+        tmp_path, task, sentence_transformers={"activation_fn": IDENTITY}
+    )
+    file = tmp_path / "tokenizer_config.json"
+    content = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(content | {"model_max_length": given}))
+    found = huggingface.read(path).config.fine_tuning
+    assert found["options"]["max_seq_length"] == longest
+
+
 def test_an_unknown_function_after_the_scores_is_reported(tmp_path):
     path = from_huggingface(
         tmp_path, sentence_transformers={"activation_fn": "mine.Cube"}

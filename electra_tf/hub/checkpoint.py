@@ -269,11 +269,11 @@ def _wanted(
     """Returns a part's config, and {name in it: name in the whole}."""
     config = checkpoint.config
     if getattr(config, part) is None:
-        uniform = not config.generator_traits.has_weights
-        raise UserError(
-            f"{checkpoint.source}: holds no {part}"
-            + (" (a uniform one has no variables)" if uniform else "")
-        )
+        why = "; it is a generator alone, which Generator.from_pretrained reads"
+        if part == "generator":
+            uniform = not config.generator_traits.has_weights
+            why = " (a uniform one has no variables)" if uniform else ""
+        raise UserError(f"{checkpoint.source}: holds no {part}{why}")
     if part == "generator":
         return _lone_generator(config)
     config = dataclasses.replace(

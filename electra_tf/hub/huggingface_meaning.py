@@ -36,6 +36,8 @@ _KEPT = ("task", "options", "state")
 _OUTPUT = ("task/output/kernel", "task/output/bias")
 _HIDDEN = ("task/dense/kernel", "task/dense/bias")
 _LONGEST = 512  # tokens in a row, if the model has more positions
+_SHORTEST = 8  # a pair, with its special tokens; less is not a limit
+_TOKENIZER = "tokenizer_config.json"
 
 
 def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
@@ -244,7 +246,8 @@ def heard(
     # sentence-transformers' default for one score.
     name = "sigmoid" if activation is None else known.get(activation)
     found = _about(config, "ranking", {}, {"activation": name or "identity"})
-    longest = found["options"]["max_seq_length"]
+    longest = min(found["options"]["max_seq_length"], _max_length(directory))
+    found["options"]["max_seq_length"] = longest
     found["options"]["max_query_length"] = max(1, longest // 2)
     return found
 
@@ -361,6 +364,19 @@ def _pair_scores(
             found = True
             activation = beside.get("activation_fn") or activation
     return found, activation if isinstance(activation, str) else None
+
+
+def _max_length(directory: str) -> int:
+    """Returns the length that a CrossEncoder truncates pairs to, in tokens."""
+    file = files.join(directory, _TOKENIZER)
+    try:
+        given = read_json(file) if files.exists(file) else {}
+    except UserError:  # reported by the reader of tokenizers
+        given = {}
+    found = given.get("model_max_length")
+    # Where there is no limit, transformers writes a float, 1e30.
+    is_length = isinstance(found, int) and not isinstance(found, bool)
+    return found if is_length and found >= _SHORTEST else _LONGEST
 
 
 def _about(
