@@ -130,5 +130,5 @@ def test_models_that_cannot_be_explained_are_reported(model):
         electra_tf.explain(model, "the", target="fine")
     with pytest.raises(UserError, match="target: 2; expected 0 to 1"):
         electra_tf.explain(model, "the", target=2)
-    with pytest.raises(UserError, match="ElectraEncoder is no classifier"):
+    with pytest.raises(UserError, match="ElectraEncoder is not a classifier"):
         electra_tf.explain(model.encoder, "the")

@@ -161,7 +161,7 @@ def test_unsupported_networks():
     network = varied(task_networks.task_network(CONFIG, SentenceHeadConfig()))
     with pytest.raises(UserError, match="a SentenceScorer is not supported"):
         onnx_graph.model(network, ("serving_default",))
-    with pytest.raises(UserError, match="there is no 'words' in an ONNX"):
+    with pytest.raises(UserError, match="an ONNX export has no 'words'"):
         onnx_graph.model(network, ("words",))
 
 
@@ -215,7 +215,7 @@ def test_mistakes(model, tmp_path, monkeypatch):
     for message, arguments in {
         "--version: is not for --format=onnx": {"version": 3},
         "--float16: is not for --format=onnx": {"float16": True},
-        "there is no 'x' in an ONNX export": {"signatures": "x"},
+        "an ONNX export has no 'x'": {"signatures": "x"},
     }.items():
         with pytest.raises(UserError, match=message):
             export(**arguments)

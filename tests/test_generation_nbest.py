@@ -17,8 +17,8 @@ def test_lines():
     for line, message in (
         ("a the cat", "f:7: expected id, candidate"),
         ("a\tb\tc\td", "got 4 field"),
-        ("a\tb\tgood", "'good' is no number"),
-        ("a\tb\tnan", "'nan' is no number"),
+        ("a\tb\tgood", "'good' is not a number"),
+        ("a\tb\tnan", "'nan' is not a number"),
     ):
         with pytest.raises(UserError, match=message):
             parse(line, 7, "f")

@@ -247,7 +247,7 @@ def test_functional_model(classifier):
         (lambda c: c.fit(TEXTS), "y: is missing"),
         (
             lambda c: c.fit(TEXTS, ["goood", *LABELS[1:]]),
-            r"y\[0\]: 'goood' is no label; expected one of bad, good",
+            r"y\[0\]: 'goood' is not a label; expected one of bad, good",
         ),
         (lambda c: c.fit(TEXTS, [2] * 8), "a number from 0 to 1"),
         (lambda c: c.fit([], []), "x: is empty"),

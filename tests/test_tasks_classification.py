@@ -189,7 +189,7 @@ def test_two_classes_have_f1(tmp_path):
         assert task.metric == "f1"
     with pytest.raises(UserError, match="f1 is for two classes, and there are"):
         fitted(table(tmp_path / "b.tsv", ROWS), metric="f1")
-    with pytest.raises(UserError, match="positive_label: 'x' is no label"):
+    with pytest.raises(UserError, match="positive_label: 'x' is not a label"):
         fitted(path, positive_label="x")
 
 

@@ -222,7 +222,7 @@ def test_a_record_to_answer(tokenizer):
         ({"context": "a"}, "f:2: no 'question'.*got context"),
         ({"question": "a"}, "f:2: no 'context'"),
         ({"question": "a", "context": " \n"}, "f:2: its context is empty"),
-        ({"question": 3, "context": "a"}, "f:2: its question is no text"),
+        ({"question": 3, "context": "a"}, "f:2: its question is not a text"),
         ({"question": "\udc00", "context": "a"}, "f:2: question has half"),
     ],
 )

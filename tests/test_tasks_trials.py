@@ -422,6 +422,6 @@ def test_what_reports_say_of_the_data_and_of_collapse():
     ]
     found = [{"trial": 1, "collapsed": "a"}, {"trial": 2, "collapsed": None}]
     (line,) = report._collapsed({"trials": found})
-    assert line.startswith("trial 1: gives 'a'") and "learning_rate" in line
+    assert line.startswith("trial 1: predicts 'a'") and "learning_rate" in line
     assert "too short or has collapsed; take more epochs" in line
     assert report._collapsed({"trials": found[1:]}) == []

@@ -375,8 +375,9 @@ def _max_length(directory: str) -> int:
         given = {}
     found = given.get("model_max_length")
     # Where there is no limit, transformers writes a float, 1e30.
-    is_length = isinstance(found, int) and not isinstance(found, bool)
-    return found if is_length and found >= _SHORTEST else _LONGEST
+    if not isinstance(found, int) or isinstance(found, bool):
+        return _LONGEST
+    return found if found >= _SHORTEST else _LONGEST
 
 
 def _about(
