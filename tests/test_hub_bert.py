@@ -166,6 +166,17 @@ def test_a_new_head_starts_from_the_pooler(tmp_path, source):
         assert sum("pooler" in name for name in report.leftover) == 2
 
 
+def test_variables_with_names_like_the_pooler_are_reported(tmp_path):
+    extra = {"pooler2.weight": np.ones(2, np.float32)}
+    bert.save(tmp_path, bert.arrays() | extra, "BertModel")
+    begun = from_checkpoint(str(tmp_path), ModelSettings())
+    head = TaskHeadConfig(
+        kind="sequence", hidden_layer=True, hidden_activation="tanh"
+    )
+    _, report = begun.build(head)
+    assert report.leftover == ("pooler2.weight",)
+
+
 def test_number_of_heads_where_the_config_lacks_it(tmp_path):
     weights = bert.arrays()
     bert.save(tmp_path, weights, "BertModel", num_attention_heads=None)

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from electra_tf.errors import UserError
+from electra_tf.hub import bert, loading
 from electra_tf.hub import checkpoint as checkpoints
-from electra_tf.hub import loading
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import task_networks
@@ -285,6 +285,6 @@ def _with_pooler(checkpoint: Checkpoint) -> Checkpoint:
             {**shapes_of(weights), **shapes_of(pooler)},
         ),
         leftover=tuple(
-            name for name in checkpoint.leftover if "pooler" not in name
+            name for name in checkpoint.leftover if not bert.is_pooler(name)
         ),
     )

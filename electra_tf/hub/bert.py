@@ -143,6 +143,12 @@ class Source:
         return dataclasses.replace(config, task=task)
 
 
+def is_pooler(name: str) -> bool:
+    """Returns whether a source's variable is BERT's pooler."""
+    names = *_POOLER.values(), *TF1_POOLER.values()
+    return name.removeprefix("bert.") in names
+
+
 def config_file(path: str) -> str:
     """Returns a directory's config.json, or an early bert_config.json."""
     old = files.join(path, OLD_CONFIG)
