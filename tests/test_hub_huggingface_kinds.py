@@ -145,6 +145,8 @@ def test_names_behind_a_wrapper_s(saved, wrapper):
         ("flax_model.msgpack", "Flax"),
         ("model.fp16.safetensors", "rename it to model.safetensors"),
         ("model-Q4.gguf", "quantised"),
+        ("openvino_model.bin", "OpenVINO"),
+        ("rust_model.ot", "rust-bert"),
         ("adapter_model.safetensors", "merge_and_unload"),
     ],
 )

@@ -29,7 +29,7 @@ CASED = BERT | {"lowercase": False}
 
 
 @pytest.mark.parametrize(
-    ("normalizer", "lower_case", "strips", "said"),
+    ("normalizer", "lower_case", "strips", "messages"),
     [
         (BERT, True, True, ()),
         (sequence(BERT), True, True, ()),
@@ -49,25 +49,27 @@ CASED = BERT | {"lowercase": False}
         ),
     ],
 )  # fmt: skip
-def test_steps_of_a_normaliser(tmp_path, normalizer, lower_case, strips, said):
+def test_steps_of_a_normaliser(
+    tmp_path, normalizer, lower_case, strips, messages
+):
     path = as_version_5(tmp_path, TOKENS, normalizer=normalizer, **AS_WRITTEN)
     found = files_of.read(path)
     stripped = found.strip_accents
     assert found.lower_case is lower_case
     assert (lower_case if stripped is None else stripped) is strips
-    assert len(found.assumed) == len(said)
-    for words, sentence in zip(said, found.assumed):
+    assert len(found.assumed) == len(messages)
+    for words, sentence in zip(messages, found.assumed):
         assert words in sentence
 
 
 def test_a_splitter_inside_a_sequence(tmp_path):
     path = as_version_5(tmp_path, TOKENS)
     inside = [{"type": "BertPreTokenizer"}]
-    for added, said in ([], ""), ([{"type": "Digits"}], "Digits"):
+    for added, message in ([], ""), ([{"type": "Digits"}], "Digits"):
         parts = {"type": "Sequence", "pretokenizers": inside + added}
         hub_models.edit(tmp_path / "tokenizer.json", pre_tokenizer=parts)
         found = files_of.read(path).assumed
-        assert bool(found) == bool(said) and said in " ".join(found)
+        assert bool(found) == bool(message) and message in " ".join(found)
 
 
 @pytest.mark.parametrize(
@@ -162,27 +164,22 @@ def test_half_a_character_is_no_token():
 
 
 @pytest.mark.parametrize(
-    ("move", "said"),
+    ("folder", "message"),
     [
         ("checkpoint-500", "the weights are in checkpoint-500"),
         ("snapshots", "folders of snapshots"),
         ("onnx", "ONNX"),
-        ("openvino_model.bin", "OpenVINO"),
-        ("rust_model.ot", "rust-bert"),
     ],
 )
 @pytest.mark.parametrize("with_config", [True, False])
-def test_weights_that_are_elsewhere(tmp_path, move, said, with_config):
+def test_weights_that_are_elsewhere(tmp_path, folder, message, with_config):
     hub_models.saved(tmp_path)
     weights = tmp_path / "model.safetensors"
-    if "." in move:
-        weights.rename(tmp_path / move)
-    else:
-        (tmp_path / move).mkdir()
-        weights.rename(tmp_path / move / "model.safetensors")
+    (tmp_path / folder).mkdir()
+    weights.rename(tmp_path / folder / "model.safetensors")
     if not with_config:
         (tmp_path / "config.json").unlink()
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         loading.open_checkpoint(str(tmp_path))
 
 

@@ -7,7 +7,7 @@ an ElectraForMaskedLM, the discriminator any of the other classes.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,9 @@ def read(
         weights=simpler,
         vocab=vocab,
         leftover=tuple(map(found.name, unused)) + found.leftover,
-        pooler=_pooler(found.pooler, arrays),
+        pooler=_by_our_names(
+            arrays, {ours: (raw,) for ours, raw in found.pooler.items()}
+        ),
         assumed=tuple(remarks),
         source=path,
     )
@@ -211,32 +213,24 @@ def _renamed(
     # A copy of the token table, stored although it is tied: transformers
     # replaces it.
     leftover = [n for n in leftover if n != _OWN_TABLE]
-
-    def compute(name: str) -> np.ndarray:
-        arrays = [_floats(theirs[n], n) for n in kept[name]]
-        return names.to_ours("huggingface", name, arrays)
-
-    ours = {
-        name: _our_shape(name, [theirs.shapes[n] for n in sources])
-        for name, sources in kept.items()
-    }
-    return Lazy(compute, ours), tuple(sorted(leftover))
+    return _by_our_names(theirs, kept), tuple(sorted(leftover))
 
 
-def _pooler(
-    found: Mapping[str, str], arrays: Mapping[str, np.ndarray]
+def _by_our_names(
+    arrays: Mapping[str, np.ndarray], sources: Mapping[str, Sequence[str]]
 ) -> Lazy[np.ndarray]:
-    """Returns BERT's pooler by our names; `found` has its own."""
+    """Returns arrays by our names, for each of which `sources` has theirs."""
 
     def compute(name: str) -> np.ndarray:
-        array = _floats(arrays[found[name]], found[name])
-        return names.to_ours("huggingface", name, [array])
+        pieces = [_floats(arrays[n], n) for n in sources[name]]
+        return names.to_ours("huggingface", name, pieces)
 
     held = shapes_of(arrays)
-    return Lazy(
-        compute,
-        {ours: _our_shape(ours, [held[raw]]) for ours, raw in found.items()},
-    )
+    shapes = {
+        name: _our_shape(name, [tuple(held[n]) for n in theirs])
+        for name, theirs in sources.items()
+    }
+    return Lazy(compute, shapes)
 
 
 def _our_shape(name: str, theirs: list[tuple[int, ...]]) -> tuple[int, ...]:

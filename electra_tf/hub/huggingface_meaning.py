@@ -18,7 +18,7 @@ from electra_tf.hub import huggingface_answerable as answerable
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, shapes_of
 from electra_tf.hub.config import OURS, DirectoryConfig, window_options
 from electra_tf.hub.huggingface_heads import is_narrow, unnamed
-from electra_tf.hub.huggingface_tokenizer import read_json
+from electra_tf.hub.huggingface_tokenizer import SETTINGS, read_json
 from electra_tf.models.config import TaskHeadConfig
 
 _NUMBER, _ONE, _SET = (
@@ -37,7 +37,6 @@ _OUTPUT = ("task/output/kernel", "task/output/bias")
 _HIDDEN = ("task/dense/kernel", "task/dense/bias")
 _LONGEST = 512  # tokens in a row, if the model has more positions
 _SHORTEST = 8  # a pair, with its special tokens; less is not a limit
-_TOKENIZER = "tokenizer_config.json"
 
 
 def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
@@ -354,30 +353,29 @@ def _pair_scores(
     activation = given.get("activation_fn") if isinstance(given, Mapping) else (
         content.get(_OLD_ACTIVATION)
     )  # fmt: skip
-    file = files.join(directory, _BESIDE)
-    if files.exists(file):
-        try:
-            beside = read_json(file)
-        except UserError:
-            beside = {}
-        if beside.get("model_type") == "CrossEncoder":
-            found = True
-            activation = beside.get("activation_fn") or activation
+    beside = _beside(directory, _BESIDE)
+    if beside.get("model_type") == "CrossEncoder":
+        found = True
+        activation = beside.get("activation_fn") or activation
     return found, activation if isinstance(activation, str) else None
 
 
 def _max_length(directory: str) -> int:
     """Returns the length that a CrossEncoder truncates pairs to, in tokens."""
-    file = files.join(directory, _TOKENIZER)
-    try:
-        given = read_json(file) if files.exists(file) else {}
-    except UserError:  # reported by the reader of tokenizers
-        given = {}
-    found = given.get("model_max_length")
+    found = _beside(directory, SETTINGS).get("model_max_length")
     # Where there is no limit, transformers writes a float, 1e30.
-    if not isinstance(found, int) or isinstance(found, bool):
-        return _LONGEST
-    return found if found >= _SHORTEST else _LONGEST
+    if isinstance(found, int) and found >= _SHORTEST:
+        return found
+    return _LONGEST
+
+
+def _beside(directory: str, name: str) -> dict[str, Any]:
+    """Reads a file of the directory; empty if missing or damaged."""
+    file = files.join(directory, name)
+    try:
+        return read_json(file) if files.exists(file) else {}
+    except UserError:
+        return {}
 
 
 def _about(

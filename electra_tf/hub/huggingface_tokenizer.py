@@ -223,7 +223,7 @@ def _vocab(
     path = files.join(directory, VOCAB)
     model = mapping(fast.get("model"))
     if files.exists(path):
-        tokens = _told_apart(_restored(read_tokens(path)), assumed)
+        tokens = _distinct(_restored(read_tokens(path)), assumed)
     elif not model:
         assumed.append(f"no vocabulary: neither {VOCAB} nor {FAST} is there")
         return None
@@ -232,8 +232,7 @@ def _vocab(
         found = _tokens(model, fast, path, assumed)
         if found is None:
             return None
-        tokens = found
-    tokens = _restored(tokens)
+        tokens = _restored(found)
     added = _added(directory, settings, fast, path)
     _add_specials(added, directory, settings, tokens, rows, assumed)
     names = {token.text: number for token, number in added.items()}
@@ -261,7 +260,7 @@ def _vocab(
         raise UserError(f"{path}: {error}{hint}") from error
 
 
-def _told_apart(tokens: tuple[str, ...], assumed: list[str]) -> tuple[str, ...]:
+def _distinct(tokens: tuple[str, ...], assumed: list[str]) -> tuple[str, ...]:
     """Replaces empty lines, and lines repeated later, which no text gives."""
     last = {token: i for i, token in enumerate(tokens)}
     other = [i for i, t in enumerate(tokens) if not t or last[t] != i]

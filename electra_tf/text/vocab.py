@@ -242,14 +242,6 @@ def extended_by(
     return tuple(result)
 
 
-def _is_text(token: str) -> bool:
-    try:
-        token.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _is_utf8(line: bytes) -> bool:
     try:
         line.decode("utf-8")
@@ -272,7 +264,7 @@ def _problems(tokens: tuple[str, ...]) -> list[str]:
         elif token != token.strip(" \t\r\n\v\f"):
             spaces.append(number)
         first.setdefault(token, number)
-    if not _is_text("".join(tokens)):
+    if not _is_utf8("".join(tokens).encode("utf-8", "surrogatepass")):
         problems.append("a token that is not text (half of a character)")
     if duplicates:
         shown = ", ".join(
