@@ -1,4 +1,4 @@
-"""Holds the finished units of a study: the lines of its results.jsonl."""
+"""The units of a study: the finished ones, in results.jsonl, and the chosen."""
 
 import json
 import os
