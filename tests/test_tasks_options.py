@@ -9,6 +9,7 @@ import pytest
 
 from electra_tf import config
 from electra_tf.errors import UserError
+from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.finetuning import splits
 from electra_tf.tasks import registry
 from electra_tf.tasks.splits import SplitOptions
@@ -164,3 +165,16 @@ def test_longer_rows_than_the_model_reads_are_refused_at_the_start():
         read(several)
     with pytest.raises(AssertionError, match="was read"):
         read(Unread(max_seq_length=512, max_target_length=510))
+
+
+@pytest.mark.parametrize("task", ["classification", "glue/rte", "ranking"])
+def test_an_activation_needs_its_layer(task):
+    options = registry.options_class(task)
+    assert options(hidden_layer=True, hidden_activation="tanh").hidden_layer
+    with pytest.raises(UserError, match="set hidden_layer to true"):
+        options(hidden_activation="tanh")
+    with pytest.raises(UserError, match=r"options\.hidden_activation: tanh"):
+        config.resolve(
+            finetune_settings.settings_class(task),
+            {"task": task, "options": {"hidden_activation": "tanh"}},
+        )

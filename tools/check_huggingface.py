@@ -18,6 +18,7 @@ import os
 import pathlib
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import app, flags
 from benchmarks.workers import Worker
+
+from electra_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STRINGS = ROOT / "tests" / "golden" / "tokenizer.json"
@@ -524,13 +527,32 @@ def relative(ours: Any, theirs: Any) -> float:
     return float(np.abs(ours - theirs).max() / max(1, np.abs(ours).max()))
 
 
-def main(_: list[str]) -> None:
-    """Compares with every interpreter; prints the outcomes."""
-    for python in FLAGS.python:
-        _check(python)
+def main(_: list[str]) -> int:
+    """Compares with every interpreter; prints the outcomes.
+
+    Returns:
+      The exit status: 1 if a required comparison failed, 2 for a wrong flag.
+    """
+    from electra_tf.text.vocab import load_vocab
+
+    try:
+        for path in FLAGS.vocabs:
+            load_vocab(path)
+    except UserError as error:
+        print(f"--vocabs: {error}", file=sys.stderr)
+        return 2
+    return int(any([_check(python) for python in FLAGS.python]))
 
 
-def _check(python: str) -> None:
+def _check(python: str) -> int:
+    """Compares with one interpreter; returns how many comparisons failed."""
+    count = 0
+
+    def show(outcome: Outcome) -> None:
+        nonlocal count
+        count += not outcome.good
+        _print(outcome)
+
     with tempfile.TemporaryDirectory() as folder:
         peer = Worker("hf_electra.py", {}, python)
         print(peer.facts["version"], flush=True)
@@ -552,9 +574,10 @@ def _check(python: str) -> None:
                 show(outcome)
         finally:
             peer.close()
+    return count
 
 
-def show(outcome: Outcome) -> None:
+def _print(outcome: Outcome) -> None:
     """Prints an outcome and its problems."""
     mark = "ok  " if outcome.good else "BAD "
     if not outcome.required:

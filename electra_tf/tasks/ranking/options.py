@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
-from electra_tf.models.config import HiddenActivation
+from electra_tf.tasks.hidden_layer import HiddenLayerOptions
 from electra_tf.tasks.splits import TableOptions
 
 Form = Literal["auto", "triples", "rows", "lists"]
@@ -22,7 +22,7 @@ class Columns(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RankingOptions(TableOptions):
+class RankingOptions(HiddenLayerOptions, TableOptions):
     """Options of `ranking`."""
 
     form: Annotated[
@@ -94,16 +94,6 @@ class RankingOptions(TableOptions):
             "Maximum tokens of a query; longer ones are truncated.", at_least=1
         ),
     ] = 64
-    hidden_layer: Annotated[
-        bool, Setting("Give the head a hidden layer; the original has none.")
-    ] = False
-    hidden_activation: Annotated[
-        HiddenActivation,
-        Setting(
-            "Activation of that layer; tanh makes it BERT's pooler, and it "
-            "starts from the pooler of a BERT in --model."
-        ),
-    ] = "gelu"
 
     def __post_init__(self) -> None:
         super().__post_init__()

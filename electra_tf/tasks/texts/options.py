@@ -5,9 +5,9 @@ import difflib
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from electra_tf.config import Setting, Settings
+from electra_tf.config import Setting
 from electra_tf.errors import UserError
-from electra_tf.models.config import HiddenActivation
+from electra_tf.tasks.hidden_layer import HiddenLayerOptions
 from electra_tf.tasks.splits import TableOptions
 
 PAIR = "text_pair"
@@ -19,7 +19,7 @@ OF_NUMBERS = ("pearson", "spearman", "pearson_spearman", "r2")
 
 
 @dataclasses.dataclass(frozen=True)
-class TextOptions(Settings):
+class TextOptions(HiddenLayerOptions):
     """Options of all tasks on texts."""
 
     max_seq_length: Annotated[
@@ -33,16 +33,6 @@ class TextOptions(Settings):
     dropout: Annotated[
         float, Setting("Dropout rate in the head.", at_least=0, below=1)
     ] = 0.1
-    hidden_layer: Annotated[
-        bool, Setting("Give the head a hidden layer; the original has none.")
-    ] = False
-    hidden_activation: Annotated[
-        HiddenActivation,
-        Setting(
-            "Activation of that layer; tanh makes it BERT's pooler, and it "
-            "starts from the pooler of a BERT in --model."
-        ),
-    ] = "gelu"
 
 
 @dataclasses.dataclass(frozen=True)

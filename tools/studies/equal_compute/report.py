@@ -3,6 +3,7 @@
 import statistics
 
 import results
+import tasks
 from results import Row
 
 from electra_tf import files
@@ -10,15 +11,6 @@ from electra_tf.training.reporting import read_records
 
 Unit = tuple[str, int, str]  # method, seed, measure
 
-# Measure -> the metric to report, of the test or validation split.
-GLUE = {
-    "sst2": ("accuracy", "SST-2"),
-    "mrpc": ("f1", "MRPC F1"),
-    "stsb": ("spearman", "STS-B"),
-    "cola": ("mcc", "CoLA"),
-    "rte": ("accuracy", "RTE"),
-}
-TASKS = {**GLUE, "conll2000": ("f1", "CoNLL-2000 F1")}
 # Ways of scoring minimal pairs, and losses to plot.
 _PAIRS = ("pll", "pll_word", "replaced", "electric")
 _LOSSES = {
@@ -36,15 +28,6 @@ def read(path: str) -> dict[Unit, Row]:
     )
 
 
-def _score(row: Row) -> float | None:
-    """Returns the metric of a task's row."""
-    metric, _ = TASKS[row["measure"]]
-    for split in ("test", "validation"):
-        if metric in row["scores"].get(split, {}):
-            return row["scores"][split][metric]
-    return None
-
-
 def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
     """Returns title -> method -> the values of its seeds."""
     found: dict[str, dict[str, list[float]]] = {}
@@ -57,10 +40,10 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
         for (method, _, name), row in rows.items():
             if name == "pairs":
                 put(f"BLiMP, {way}", method, row["scores"].get(way))
-    for task, (_, title) in TASKS.items():
+    for task, (_, title) in tasks.TASKS.items():
         for (method, _, name), row in rows.items():
             if name == task:
-                put(title, method, _score(row))
+                put(title, method, tasks.score(row))
     return found
 
 
@@ -84,10 +67,10 @@ def table(rows: dict[Unit, Row]) -> str:
         "| method | seeds | steps | FLOPs | " + " | ".join(titles) + " |",
         "| --- | --- | --- | --- |" + " --- |" * len(titles),
     ]
-    tasks = [title for title in titles if not title.startswith("BLiMP")]
+    fine_tuned = [t for t in titles if not t.startswith("BLiMP")]
 
     def mean(method: str) -> float:
-        own = [found[t][method] for t in tasks if method in found[t]]
+        own = [found[t][method] for t in fine_tuned if method in found[t]]
         return sum(map(statistics.fmean, own)) / max(1, len(own))
 
     for method in sorted(trained, key=mean, reverse=True):

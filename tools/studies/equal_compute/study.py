@@ -23,7 +23,6 @@ import argparse
 import dataclasses
 import os
 import pathlib
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +37,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
 import report
 import results
+import tasks
 from results import Row
 
 from electra_tf import config, files
@@ -45,7 +45,6 @@ from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 
 HERE = pathlib.Path(__file__).resolve().parent
-FINETUNE = HERE.parents[2] / "configs" / "finetune"
 Changes = Mapping[str, Any]  # section.key -> value
 
 METHODS: dict[str, Changes] = {
@@ -201,26 +200,16 @@ def minimal_pairs(study: Study, method: str, seed: int) -> Row:
 
 def finetune(study: Study, method: str, seed: int, task: str) -> Row:
     """Fine-tunes a run for a task; keeps the report but not the model."""
-    from electra_tf.recipes import finetune as recipe
-
     folder = files.join(study.output, "tasks", f"{method}-{seed}-{task}")
     train: dict[str, Any] = {"seed": seed}
     if method in PRECISIONS:
         train["precision"] = method
     if study.max_train:
         train["max_train_examples"] = study.max_train
-    found = recipe.finetune(
-        folder,
-        config=str(FINETUNE / f"{task}.yaml"),
-        model=study.run(method, seed),
+    return tasks.finetune(
+        task, folder, train=train, model=study.run(method, seed),
         data=study.tasks[task],
-        train=train,
-        num_trials=1,
-        progress=False,
-    )
-    for name in ("model", "trial_1"):
-        shutil.rmtree(files.join(folder, name), ignore_errors=True)
-    return {"scores": found.report["trials"][0]["scores"]}
+    )  # fmt: skip
 
 
 def measure(study: Study, method: str, seed: int, name: str) -> None:
@@ -286,14 +275,12 @@ def main() -> int:
     )
     parser.add_argument("--seeds", default="1,2,3")
     options = parser.parse_args()
-    tasks = {name: options.glue for name in report.GLUE if options.glue}
-    if options.conll:
-        tasks["conll2000"] = options.conll
+    folders = tasks.folders(options.glue, options.conll)
     study = Study(
         options.data, options.output, options.base, options.flops,
-        options.blimp, tasks, options.max_train,
+        options.blimp, folders, options.max_train,
     )  # fmt: skip
-    known = [*["pairs"] * bool(options.blimp), *tasks]
+    known = [*["pairs"] * bool(options.blimp), *folders]
     try:
         methods = results.chosen(
             options.methods or ",".join(METHODS), list(_CHANGES), "--methods"

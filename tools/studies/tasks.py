@@ -1,0 +1,72 @@
+"""The tasks by which the studies compare encoders: their data and metrics."""
+
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from results import Row
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "finetune"
+
+# Task -> the metric to report, of the test or validation split; its title.
+GLUE = {
+    "sst2": ("accuracy", "SST-2"),
+    "mrpc": ("f1", "MRPC F1"),
+    "stsb": ("spearman", "STS-B"),
+    "cola": ("mcc", "CoLA"),
+    "rte": ("accuracy", "RTE"),
+}
+TASKS = {**GLUE, "conll2000": ("f1", "CoNLL-2000 F1")}
+
+
+def folders(glue: str, conll: str) -> dict[str, str]:
+    """Returns task -> the folder of its data, of those whose folder is given.
+
+    Args:
+      glue: the folder of the official TSV folders, or "".
+      conll: the folder of CoNLL-2000, or "".
+    """
+    found = dict.fromkeys(GLUE, glue) if glue else {}
+    return found | ({"conll2000": conll} if conll else {})
+
+
+def finetune(
+    task: str, folder: str, *, train: Mapping[str, Any], **others: Any
+) -> Row:
+    """Fine-tunes once; keeps the report, removes the weights.
+
+    Args:
+      task: one of TASKS.
+      folder: the run directory.
+      train: settings of training, which override the task's.
+      **others: further arguments of `electra_tf.finetune`.
+
+    Returns:
+      "scores": split -> metric -> value.
+    """
+    from electra_tf.recipes import finetune as recipe
+
+    found = recipe.finetune(
+        folder,
+        config=str(CONFIGS / f"{task}.yaml"),
+        train=train,
+        num_trials=1,
+        progress=False,
+        **others,
+    )
+    for name in ("model", "trial_1"):
+        shutil.rmtree(pathlib.Path(folder, name), ignore_errors=True)
+    return {"scores": found.report["trials"][0]["scores"]}
+
+
+def score(row: Row) -> float | None:
+    """Returns the reported metric of a task's row; its key "measure" names it.
+
+    None if the row lacks it.
+    """
+    metric, _ = TASKS[row["measure"]]
+    for split in ("test", "validation"):
+        if metric in row["scores"].get(split, {}):
+            return row["scores"][split][metric]
+    return None
