@@ -5,8 +5,9 @@ import pathlib
 import sys
 
 import pytest
+from documents import card
 from studies import results
-from studies.mini import books
+from studies.mini import books, measure, ship
 from studies.minilm import study as minilm
 
 from electra_tf import config
@@ -157,3 +158,90 @@ def test_recipes_of_minilm():
         ("squad", "defaults", "trainer", 1): False,
     }.items():
         assert minilm.is_measured(unit) == measured
+
+
+def test_the_tables_of_mini():
+    def row(measured, start, seed, **scores):
+        about = {"start": start, "measure": measured, "seed": seed}
+        return about | {"scores": {"validation": scores}}
+
+    rows = [row("rte", "pretrained", n, accuracy=50.0 + n) for n in (1, 2, 9)]
+    rows.append(row("rte", "random", 1, accuracy=0.0))
+    lines = measure.table(rows).splitlines()
+    assert "| RTE | 52.0 (51.0 to 59.0) | 0.0, one seed |" in lines
+    assert "| SST-2 | not measured | not measured |" in lines
+    paradigms = [["a_b", "x", 60.0], ["a_b", "y", 50.0], ["c", "z", 100.0]]
+    found = measure.pairs_table(
+        {
+            "paradigms": {"pll": paradigms},
+            "scores": {"pll": 70.0},
+            "phenomena": {"pll": 77.5},
+        }
+    )
+    assert "| a b | 2 | 55.0 |" in found
+    assert "| mean of the paradigms | | **70.0** |" in found
+    assert "| mean of the phenomena | | **77.5** |" in found
+    units = [("pretrained", "pairs", 1), ("random", "pairs", 1)]
+    assert [measure.is_measured(unit) for unit in units] == [True, False]
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_shipped_and_measured(tmp_path, monkeypatch):
+    """Everything behind docs/electra-tf-mini.md, with a tiny network."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools" / "studies" / "mini"))
+    import train
+
+    book = (ROOT / "electra_tf" / "sample_text" / "emma.txt").read_text("utf-8")
+    (tmp_path / "book.txt").write_text(book[:200_000], "utf-8")
+    monkeypatch.setattr(train, "VOCAB_SIZE", 500)
+    log = tmp_path / "log"
+    small = [
+        "model.hidden_size=16", "model.embedding_size=16", "model.num_layers=1",
+        "model.num_heads=2", "model.intermediate_size=32",
+        "train.batch_size=8", "train.num_train_steps=4",
+        "train.num_warmup_steps=1", "train.num_eval_steps=1",
+        "train.log_every_steps=2", "train.precision=float32",
+    ]  # fmt: skip
+    words = [word for each in small for word in ("--set", each)]
+    for number, before in ((1, []), (2, [f"--init_from={tmp_path / 'to1'}"])):
+        mini = tmp_path / f"mini{number}"
+        arguments = [
+            f"--books={tmp_path / 'book.txt'}", f"--output={mini}",
+            *words, *before,
+        ]  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        assert train.main() == 0
+        to = tmp_path / f"to{number}"
+        monkeypatch.setattr(
+            sys, "argv",
+            ["ship.py", f"--study={mini}", f"--to={to}", f"--log={log}"],
+        )  # fmt: skip
+        assert ship.main() == 0
+        assert (log / "training.png").stat().st_size > 10_000
+    first, second = card.runs(log)
+    assert first["steps"] == 4 and first["examples"] == 32
+    assert first["text"] == second["text"] and first["flops"] > 0
+    shown = card.training(log).splitlines()
+    assert shown[2].startswith("| 1, 20") and shown[3].startswith("| 2, 20")
+    tasks = tmp_path / "rte" / "RTE"
+    tasks.mkdir(parents=True)
+    for split, count in (("train", 64), ("dev", 16)):
+        lines = ["index\tsentence1\tsentence2\tlabel"]
+        lines += [
+            f"{n}\tShe was {n}.\tShe was.\t{('', 'not_')[n % 2]}entailment"
+            for n in range(count)
+        ]
+        (tasks / f"{split}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    (tmp_path / "pairs.tsv").write_text("p\tq\tShe was.\tWas she.\n", "utf-8")
+    monkeypatch.setattr(measure, "TRAIN", {"num_train_epochs": 1})
+    words = [
+        "measure.py", f"--model={to}", f"--output={tmp_path / 'measured'}",
+        f"--blimp={tmp_path / 'pairs.tsv'}", f"--glue={tmp_path / 'rte'}",
+        "--measures=pairs,rte", "--seeds=1",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    assert measure.main() == 0
+    units = results.read(tmp_path / "measured" / "results.jsonl", measure.key)
+    assert {unit[:2] for unit in units} == {
+        ("pretrained", "pairs"), ("pretrained", "rte"), ("random", "rte"),
+    }  # fmt: skip

@@ -5,8 +5,8 @@
 
 It writes docs/settings.md, docs/commands.md, docs/architecture.md,
 docs/reference/, pictures, the sections of measurements in README.md and
-docs/*.md (from docs/results/*.yaml and docs/performance/results.json), and the
-table of flags in docs/serving.md.
+docs/*.md (from docs/results/ and docs/performance/results.json), and the table
+of flags in docs/serving.md.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import sys
 
 import settings_reference
 from benchmarks import sections
-from documents import architecture, commands, reference, results, tables
+from documents import architecture, card, commands, reference, results, tables
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+MINI = DOCS / "results" / "electra-tf-mini"
 
 
 def generated() -> dict[pathlib.Path, str]:
@@ -51,6 +52,9 @@ def renewed() -> dict[pathlib.Path, str]:
             new = sections.replaced(
                 new, "speed", tables.speeds(DOCS / "performance/results.json")
             )
+        if path.name == "electra-tf-mini.md":
+            for name, section in card.SECTIONS.items():
+                new = sections.replaced(new, name, section(MINI))
         if path.name == "serving.md":
             new = sections.replaced(
                 new, "flags of serve", commands.flag_table("serve")

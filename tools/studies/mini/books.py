@@ -10,6 +10,7 @@ paragraph decides which half it belongs to.
 """
 
 import argparse
+import hashlib
 import re
 import sys
 import zlib
@@ -19,6 +20,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.recipes import lines
 
+TEXT = "books_clean.txt"  # in the folder of a study
 _AT_ONCE = 512  # paragraphs
 _PLAIN = str.maketrans(
     {
@@ -99,6 +101,15 @@ def clean(source: str, output: str) -> int:
 
     lines.write_lines(output, written())
     return words
+
+
+def fingerprint(path: str) -> str:
+    """Returns the SHA-256 of a file's bytes, for the model card."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def main() -> int:

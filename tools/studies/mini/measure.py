@@ -149,7 +149,7 @@ def table(rows: Sequence[Row]) -> str:
                 for row in rows
                 if (row["measure"], row["start"]) == (name, start)
             ]
-            cells.append(_spread([score for score in found if score]))
+            cells.append(_spread([s for s in found if s is not None]))
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

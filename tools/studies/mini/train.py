@@ -5,11 +5,11 @@
 Cleans the books, trains a vocabulary, builds examples and pre-trains with
 configs/pretrain/electra_tf_mini.yaml. Existing files are reused: started again
 with the same arguments it resumes, and SIGTERM stops it at a checkpoint.
-Then `tools/studies/mini/ship.py --model=mini/run` puts it into the package.
+Then `tools/studies/mini/ship.py --study=mini` puts it into the package. With
+--init_from=electra-tf-mini and a new --output its training is continued.
 """
 
 import argparse
-import hashlib
 import os
 import pathlib
 import sys
@@ -47,7 +47,7 @@ def prepare(source: str, output: str) -> str:
     from electra_tf.recipes.build_data import build_data
     from electra_tf.recipes.build_vocab import build_vocab
 
-    text = files.join(output, "books_clean.txt")
+    text = files.join(output, books.TEXT)
     vocab, data = files.join(output, "vocab.txt"), files.join(output, "data")
     if not files.exists(text):
         files.make_directory(output)
@@ -63,15 +63,6 @@ def prepare(source: str, output: str) -> str:
     return data
 
 
-def fingerprint(path: str) -> str:
-    """Returns the SHA-256 of a file's bytes, for the model card."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def main() -> int:
     """Prepares the data and pre-trains; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -80,6 +71,11 @@ def main() -> int:
     parser.add_argument("--config", default=str(CONFIG))
     parser.add_argument(
         "--set", action="append", default=[], help="section.key=value"
+    )
+    parser.add_argument(
+        "--init_from",
+        default="",
+        help="a model whose training is continued; default: random weights",
     )
     options = parser.parse_args()
     try:
@@ -91,12 +87,13 @@ def main() -> int:
             files.join(options.output, "run"),
             config=options.config,
             overrides=options.set,
+            init_from=[options.init_from] if options.init_from else [],
         )
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    text = files.join(options.output, "books_clean.txt")
-    print(f"text: sha256:{fingerprint(text)}")
+    text = files.join(options.output, books.TEXT)
+    print(f"text: sha256:{books.fingerprint(text)}")
     print(found)
     return 0
 

@@ -1,0 +1,88 @@
+"""Writes the measured sections of docs/electra-tf-mini.md, the model card.
+
+docs/results/electra-tf-mini has training-N.json and training-N.jsonl, which
+tools/studies/mini/ship.py writes for each run, and results.jsonl, the units of
+tools/studies/mini/measure.py.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from studies import results
+from studies.mini import measure
+
+_NOTHING = "Not measured yet."
+
+
+def runs(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the description of each run of the training, in order."""
+    paths = folder.glob("training-*.json")
+    numbered = {int(path.stem.rpartition("-")[2]): path for path in paths}
+    return [
+        json.loads(numbered[number].read_text(encoding="utf-8"))
+        for number in sorted(numbered)
+    ]
+
+
+def training(folder: pathlib.Path) -> str:
+    """Writes the table of the runs, in Markdown."""
+    lines = [
+        "| run | steps | examples | tokens | passes over the text | hours | "
+        "FLOPs | learning rate | seed | held out: loss of a masked token | "
+        "accuracy | AUC |",
+        "| --- |" + " ---: |" * 11,
+    ]
+    found = runs(folder)
+    if not found:
+        return _NOTHING
+    for number, run in enumerate(found, 1):
+        settings, scores = run["settings"]["train"], run["validation"]
+        cells = [
+            f"{number}, {run['measured']}",
+            f"{run['steps']:,}",
+            f"{run['examples']:,}",
+            f"{run['tokens']:,}",
+            f"{run['epochs']:.2f}",
+            f"{run['seconds'] / 3600:.1f}",
+            f"{run['flops']:.2e}",
+            f"{settings['learning_rate']:g}",
+            f"{settings['seed']}",
+            f"{scores['mlm_loss']:.2f}",
+            f"{100 * scores['mlm_accuracy']:.1f} %",
+            f"{scores['disc_auc']:.3f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    hours = sum(run["seconds"] for run in found) / 3600
+    total = sum(run["flops"] for run in found)
+    last = found[-1]
+    on = last["machine"]
+    lines += [
+        "",
+        f"In all {hours:.1f} hours and {total:.2e} FLOPs, in the paper's "
+        f"accounting, on {on['cores']} cores ({on['processor']}) with "
+        f"TensorFlow {on['tensorflow']} and Keras {on['keras']}.",
+        "",
+        f"- The text: `{last['text']}`",
+        f"- The examples: `{last['settings']['data']['fingerprint']}`",
+        f"- The vocabulary: `{last['settings']['vocab_fingerprint']}`",
+    ]
+    return "\n".join(lines)
+
+
+def scores(folder: pathlib.Path) -> str:
+    """Writes the table of fine-tuning, in Markdown."""
+    return measure.table([*_rows(folder).values()])
+
+
+def pairs(folder: pathlib.Path) -> str:
+    """Writes the table of minimal pairs, in Markdown."""
+    return measure.pairs_table(_rows(folder)[("pretrained", measure.PAIRS, 1)])
+
+
+def _rows(folder: pathlib.Path) -> dict[tuple[str, str, int], results.Row]:
+    return results.read(folder / "results.jsonl", measure.key)
+
+
+# Name of a section in the card -> what writes it.
+SECTIONS = {"training": training, "tasks": scores, "minimal pairs": pairs}
