@@ -77,7 +77,8 @@ def scores(folder: pathlib.Path) -> str:
 
 def pairs(folder: pathlib.Path) -> str:
     """Writes the table of minimal pairs, in Markdown."""
-    return measure.pairs_table(_rows(folder)[("pretrained", measure.PAIRS, 1)])
+    row = _rows(folder).get(("pretrained", measure.PAIRS, 1))
+    return measure.pairs_table(row) if row else _NOTHING
 
 
 def _rows(folder: pathlib.Path) -> dict[tuple[str, str, int], results.Row]:
