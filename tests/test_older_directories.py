@@ -124,9 +124,14 @@ def assert_same_weights(ours, theirs):
     ours, theirs = load_file(ours), load_file(theirs)
     assert set(ours) == set(theirs)
     for name, expected in theirs.items():
-        np.testing.assert_allclose(
-            ours[name], expected, rtol=0, atol=WEIGHTS, err_msg=name
-        )
+        allowed = np.full(expected.shape, WEIGHTS)
+        if name.endswith("/attention/qkv/bias"):
+            # A softmax does not depend on the keys' bias: its gradient is
+            # rounding alone, which Adam scales up and processors differ in.
+            queries_keys_values = np.split(allowed, 3)
+            queries_keys_values[1][:] = 10 * WEIGHTS
+        differences = np.abs(ours[name] - expected)
+        assert (differences <= allowed).all(), (name, differences.max())
 
 
 def test_every_kind_of_directory_is_there():

@@ -548,10 +548,10 @@ def _check(python: str) -> int:
     """Compares with one interpreter; returns how many comparisons failed."""
     count = 0
 
-    def show(outcome: Outcome) -> None:
+    def shown(outcome: Outcome) -> None:
         nonlocal count
         count += not outcome.good
-        _print(outcome)
+        show(outcome)
 
     with tempfile.TemporaryDirectory() as folder:
         peer = Worker("hf_electra.py", {}, python)
@@ -562,22 +562,22 @@ def _check(python: str) -> int:
             for outcome in found:
                 bad += not outcome.good
                 worst = max(worst, outcome.difference)
-                show(outcome)
+                shown(outcome)
             print(f"largest difference {worst:.2e}, failed: {bad:.0f}")
             for outcome in compare_variants(peer, pathlib.Path(folder)):
-                show(outcome)
+                shown(outcome)
             for outcome in compare_tokenizers(
                 peer, pathlib.Path(folder), FLAGS.vocabs
             ):
-                show(outcome)
+                shown(outcome)
             for outcome in compare_meanings(peer, pathlib.Path(folder)):
-                show(outcome)
+                shown(outcome)
         finally:
             peer.close()
     return count
 
 
-def _print(outcome: Outcome) -> None:
+def show(outcome: Outcome) -> None:
     """Prints an outcome and its problems."""
     mark = "ok  " if outcome.good else "BAD "
     if not outcome.required:
