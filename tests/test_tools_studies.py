@@ -62,6 +62,21 @@ def test_documents_are_paragraphs_or_sentences():
     )
 
 
+def test_documents_of_books_are_mixed(tmp_path):
+    for name in ("a", "b"):
+        text = "\n\n".join(f"Book {name}, paragraph {n}." for n in range(30))
+        (tmp_path / f"{name}.txt").write_text(text, "utf-8")
+    output = tmp_path / "clean.txt"
+    assert books.clean(str(tmp_path / "[ab].txt"), str(output)) == 240
+    text = output.read_text("utf-8")
+    found = [block.split()[1] for block in text.split("\n\n") if block]
+    assert sorted(found) == ["a,"] * 30 + ["b,"] * 30
+    assert 10 < sum(name == "a," for name in found[:30]) < 20
+    sources = f"{tmp_path / 'b.txt'},{tmp_path / 'a.txt'}"
+    books.clean(sources, str(tmp_path / "again.txt"))
+    assert (tmp_path / "again.txt").read_text("utf-8") == text
+
+
 def test_the_shape_that_ships():
     path = ROOT / "configs" / "pretrain" / "electra_tf_mini.yaml"
     settings = config.resolve(PretrainSettings, str(path))

@@ -6,7 +6,8 @@ Headings, rules and marks of emphasis are removed, quotation marks and dashes
 become those of ASCII, and a paragraph is divided into sentences. A blank line
 ends a document: a whole paragraph, or, for half of the paragraphs, each single
 sentence, since most inputs of a model are single sentences. A checksum of the
-paragraph decides which half it belongs to.
+paragraph decides which half it belongs to. Documents are mixed, in the order of
+their hashes: in that of the books, neighbouring batches are of one author.
 """
 
 import argparse
@@ -89,18 +90,14 @@ def clean(source: str, output: str) -> int:
     Raises:
       UserError: there is no such file.
     """
-    words = 0
-
-    def written() -> Iterator[str]:
-        nonlocal words
-        for path in files.expand(source):
-            for document in documents(paragraphs(files.read_text(path))):
-                words += sum(len(sentence.split()) for sentence in document)
-                yield from document
-                yield ""
-
-    lines.write_lines(output, written())
-    return words
+    texts = [
+        "\n".join(document)
+        for path in files.expand(source)
+        for document in documents(paragraphs(files.read_text(path)))
+    ]
+    texts.sort(key=lambda text: hashlib.sha256(text.encode()).digest())
+    lines.write_lines(output, (f"{text}\n" for text in texts))
+    return sum(len(text.split()) for text in texts)
 
 
 def fingerprint(path: str) -> str:
