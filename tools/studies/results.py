@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +30,16 @@ def append(path: str | os.PathLike, row: Row) -> None:
     """Writes the line of a unit that is finished."""
     with open(path, "a", encoding="utf-8") as handle:
         handle.write(json.dumps(row) + "\n")
+
+
+def spread(values: Sequence[float]) -> str:
+    """Returns the median of the seeds' scores, and the lowest and highest."""
+    if not values:
+        return "not measured"
+    return (
+        f"{statistics.median(values):.1f} ({min(values):.1f} to "
+        f"{max(values):.1f})"
+    )
 
 
 def chosen(text: str, known: Sequence[str], flag: str) -> list[str]:

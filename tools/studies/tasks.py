@@ -1,4 +1,4 @@
-"""The tasks by which the studies compare encoders: their data and metrics."""
+"""The measures by which the studies compare encoders: pairs and tasks."""
 
 import pathlib
 import shutil
@@ -58,6 +58,36 @@ def finetune(
     for name in ("model", "trial_1"):
         shutil.rmtree(pathlib.Path(folder, name), ignore_errors=True)
     return {"scores": found.report["trials"][0]["scores"]}
+
+
+def minimal_pairs(model: str, pairs: str, **others: Any) -> Row:
+    """Measures minimal pairs by each way of scoring that a model has.
+
+    Args:
+      model: a run or model.
+      pairs: files of pairs; globs, by commas.
+      **others: further arguments of `electra_tf.minimal_pairs`.
+
+    Returns:
+      "scores" and "phenomena": method -> mean of the paradigms, of the
+      phenomena; "paradigms": method -> [phenomenon, paradigm, per cent] each;
+      "ties": method -> number; "pairs": number.
+    """
+    from electra_tf.recipes import minimal_pairs as recipe
+
+    found = recipe.minimal_pairs(
+        model, pairs, method="all", progress=False, **others
+    )
+    return {
+        "scores": dict(found.accuracy),
+        "phenomena": dict(found.of_phenomena),
+        "paradigms": {
+            name: [[*names, own.percent] for names, own in each.items()]
+            for name, each in found.paradigms.items()
+        },
+        "ties": dict(found.ties),
+        "pairs": found.pairs,
+    }
 
 
 def score(row: Row) -> float | None:

@@ -183,19 +183,7 @@ def pretrain(study: Study, method: str, seed: int) -> Row:
 
 def minimal_pairs(study: Study, method: str, seed: int) -> Row:
     """Measures minimal pairs by every way of scoring that the run has."""
-    from electra_tf.recipes import minimal_pairs as recipe
-
-    found = recipe.minimal_pairs(
-        study.run(method, seed), study.pairs, method="all", progress=False
-    )
-    return {
-        "scores": dict(found.accuracy),
-        "paradigms": {
-            name: {paradigm: own.percent for (_, paradigm), own in each.items()}
-            for name, each in found.paradigms.items()
-        },
-        "ties": dict(found.ties),
-    }
+    return tasks.minimal_pairs(study.run(method, seed), study.pairs)
 
 
 def finetune(study: Study, method: str, seed: int, task: str) -> Row:

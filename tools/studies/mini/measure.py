@@ -22,10 +22,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Before TensorFlow is imported: freed memory is kept for the next step.
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 # What the studies share.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -51,28 +47,6 @@ ORIGINAL = {
 def key(row: Row) -> tuple[str, str, int]:
     """Returns what identifies the unit of a line."""
     return row["start"], row["measure"], row["seed"]
-
-
-def minimal_pairs(model: str, pairs: str) -> Row:
-    """Measures minimal pairs by each method that the model has networks for."""
-    from electra_tf.recipes import minimal_pairs as recipe
-
-    found = recipe.minimal_pairs(
-        model, pairs, method="all", precision="auto", progress=False
-    )
-    return {
-        "scores": dict(found.accuracy),
-        "phenomena": dict(found.of_phenomena),
-        "paradigms": {
-            name: [
-                [phenomenon, paradigm, own.percent]
-                for (phenomenon, paradigm), own in each.items()
-            ]
-            for name, each in found.paradigms.items()
-        },
-        "ties": dict(found.ties),
-        "pairs": found.pairs,
-    }
 
 
 def random_start(model: str, output: pathlib.Path) -> Row:
@@ -108,7 +82,7 @@ def measure(
     print(f"=== {name}, {start}, seed {seed}", flush=True)
     began = time.monotonic()
     if name == PAIRS:
-        row = minimal_pairs(model, data[name])
+        row = tasks.minimal_pairs(model, data[name], precision="auto")
     else:
         weights: Row = {"model": model}
         if start == "random":
@@ -155,14 +129,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "not measured"
     if len(values) == 1:
         return f"{values[0]:.1f}, one seed"
-    return (
-        f"{statistics.median(values):.1f} "
-        f"({min(values):.1f} to {max(values):.1f})"
-    )
+    return results.spread(values)
 
 
 def pairs_table(row: Row) -> str:
@@ -209,6 +178,9 @@ def main() -> int:
         )
     flags.add_argument("--seeds", default="1,2,3")
     options = flags.parse_args()
+    # TensorFlow is imported later: freed memory is kept for the next step.
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     output = pathlib.Path(options.output).resolve()
     data = tasks.folders(options.glue, options.conll)
     if options.blimp:

@@ -345,7 +345,10 @@ def table(rows: Sequence[Row]) -> str:
                 ("pooler", "ours"), ("defaults", "ours"),
             )
         }  # fmt: skip
-        cells = [_spread(some, about.metric) for some in by_side.values()]
+        cells = [
+            results.spread([row["scores"][about.metric] for row in some])
+            for some in by_side.values()
+        ]
         if task not in CLASSIFIERS:
             cells[2] = ""
         peer, ours_, *_ = by_side.values()
@@ -364,17 +367,6 @@ def table(rows: Sequence[Row]) -> str:
         cells.append(f"{rates[0] / rates[1]:.2f}" if len(rates) == 2 else "")
         lines.append(f"| {about.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _spread(rows: Sequence[Row], metric: str) -> str:
-    """Returns the median of the seeds' scores, and the lowest and highest."""
-    values = [row["scores"][metric] for row in rows]
-    if not values:
-        return "not measured"
-    return (
-        f"{statistics.median(values):.1f} ({min(values):.1f} to "
-        f"{max(values):.1f})"
-    )
 
 
 # --- the command -------------------------------------------------------------
