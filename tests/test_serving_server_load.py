@@ -361,7 +361,9 @@ def test_new_versions_lose_no_request(versions, tmp_path):
             server, "POST", "/v1/models/toy/versions/1:predict", BODY
         )
         assert status == 404
-        # Serving continues when its files are gone.
+        # Serving continues when all files are gone. The older version goes
+        # first: with it on disk alone, it would be loaded again.
+        shutil.rmtree(model / "1")
         shutil.rmtree(model / "2")
         time.sleep(0.3)
         assert predict(server, BODY)[1] == {"predictions": [4.0]}
