@@ -72,17 +72,22 @@ def training(folder: pathlib.Path) -> str:
 
 def scores(folder: pathlib.Path) -> str:
     """Writes the table of fine-tuning, in Markdown."""
-    return measure.table([*_rows(folder).values()])
+    return measure.table(_rows(folder), measure.last_run(folder))
 
 
 def pairs(folder: pathlib.Path) -> str:
     """Writes the table of minimal pairs, in Markdown."""
-    row = _rows(folder).get(("pretrained", measure.PAIRS, 1))
-    return measure.pairs_table(row) if row else _NOTHING
+    rows = measure.latest(_rows(folder), "pretrained", measure.PAIRS)
+    if not rows:
+        return _NOTHING
+    lines = [measure.pairs_table(rows[0])]
+    if rows[0]["run"] != measure.last_run(folder):
+        lines += ["", f"Measured after run {rows[0]['run']}."]
+    return "\n".join(lines)
 
 
-def _rows(folder: pathlib.Path) -> dict[tuple[str, str, int], results.Row]:
-    return results.read(folder / "results.jsonl", measure.key)
+def _rows(folder: pathlib.Path) -> list[results.Row]:
+    return [*results.read(folder / "results.jsonl", measure.key).values()]
 
 
 # Name of a section in the card -> what writes it.

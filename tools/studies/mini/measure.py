@@ -10,6 +10,9 @@ measure and a seed; a finished one is a line of MEASURED/results.jsonl and is
 not repeated, so that it can be stopped and resumed at will and run in parts
 (--starts, --measures, --seeds), also by several processes, each with units of
 its own. The table is printed at the end.
+
+Lines name the run of the training whose weights they measure: the last one
+that ship.py wrote to MEASURED. The tables have the latest that are measured.
 """
 
 import argparse
@@ -19,8 +22,8 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 # What the studies share.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
@@ -44,9 +47,30 @@ ORIGINAL = {
 }  # fmt: skip
 
 
-def key(row: Row) -> tuple[str, str, int]:
+class Unit(NamedTuple):
+    """Identifies a line; `run` is 0 for random weights."""
+
+    start: str
+    measure: str
+    seed: int
+    run: int
+
+
+def key(row: Row) -> Unit:
     """Returns what identifies the unit of a line."""
-    return row["start"], row["measure"], row["seed"]
+    return Unit(*(row[name] for name in Unit._fields))
+
+
+def last_run(output: pathlib.Path) -> int:
+    """Returns the number of the training's last run; 1 if none is recorded."""
+    return max(1, len([*output.glob("training-*.json")]))
+
+
+def latest(rows: Iterable[Row], start: str, measure: str) -> list[Row]:
+    """Returns the lines of a measure for the latest run that has some."""
+    found = [r for r in rows if (r["start"], r["measure"]) == (start, measure)]
+    run = max((row["run"] for row in found), default=0)
+    return [row for row in found if row["run"] == run]
 
 
 def random_start(model: str, output: pathlib.Path) -> Row:
@@ -71,15 +95,14 @@ def random_start(model: str, output: pathlib.Path) -> Row:
 
 
 def measure(
-    model: str, output: pathlib.Path, data: Mapping[str, str],
-    unit: tuple[str, str, int],
-) -> None:  # fmt: skip
+    model: str, output: pathlib.Path, data: Mapping[str, str], unit: Unit
+) -> None:
     """Runs a unit, unless it is finished, and writes its line."""
-    start, name, seed = unit
+    start, name, seed, run = unit
     path = output / "results.jsonl"
     if unit in results.read(path, key):
         return
-    print(f"=== {name}, {start}, seed {seed}", flush=True)
+    print(f"=== {name}, {start}, seed {seed}, run {run}", flush=True)
     began = time.monotonic()
     if name == PAIRS:
         row = tasks.minimal_pairs(model, data[name], precision="auto")
@@ -89,27 +112,29 @@ def measure(
             weights = random_start(model, output)
         row = tasks.finetune(
             name,
-            str(output / f"{name}-{start}-{seed}"),
+            str(output / f"{name}-{start}-{seed}-{run}"),
             train=TRAIN | {"seed": seed},
             data=data[name],
             **weights,
         )
         print(row["scores"], flush=True)
-    about = {"start": start, "measure": name, "seed": seed}
     seconds = round(time.monotonic() - began, 1)
-    results.append(path, about | row | {"seconds": seconds})
+    results.append(path, unit._asdict() | row | {"seconds": seconds})
 
 
-def is_measured(unit: tuple[str, str, int]) -> bool:
+def is_measured(start: str, name: str, seed: int) -> bool:
     """Returns whether there is such a unit: pairs need no seeds, nor twins."""
-    start, name, seed = unit
     return name != PAIRS or (start == "pretrained" and seed == 1)
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], run: int) -> str:
     """Returns Markdown: a line for each task, the median of the seeds.
 
     In parentheses are the lowest and the highest of the seeds.
+
+    Args:
+      rows: the lines.
+      run: the training's last run; scores of another's weights say so.
     """
     lines = [
         "| task | electra-tf-mini | random weights |",
@@ -118,12 +143,12 @@ def table(rows: Sequence[Row]) -> str:
     for name, (_, title) in tasks.TASKS.items():
         cells = []
         for start in STARTS:
-            found = [
-                tasks.score(row)
-                for row in rows
-                if (row["measure"], row["start"]) == (name, start)
-            ]
-            cells.append(_spread([s for s in found if s is not None]))
+            found = latest(rows, start, name)
+            scores = [tasks.score(row) for row in found]
+            cell = _spread([s for s in scores if s is not None])
+            if found and found[0]["run"] not in (0, run):
+                cell += f"; after run {found[0]['run']}"
+            cells.append(cell)
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -191,20 +216,21 @@ def main() -> int:
         starts = results.chosen(options.starts, STARTS, "--starts")
         measures = results.chosen(options.measures, [*data], "--measures")
         output.mkdir(parents=True, exist_ok=True)
+        run = last_run(output)
         for seed in map(int, options.seeds.split(",")):
             for name in measures:
                 for start in starts:
-                    unit = start, name, seed
-                    if is_measured(unit):
+                    if is_measured(start, name, seed):
+                        of = run if start == "pretrained" else 0
+                        unit = Unit(start, name, seed, of)
                         measure(options.model, output, data, unit)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    rows = results.read(output / "results.jsonl", key)
-    for row in rows.values():
-        if row["measure"] == PAIRS:
-            print(pairs_table(row))
-    print(table([*rows.values()]))
+    rows = [*results.read(output / "results.jsonl", key).values()]
+    for row in latest(rows, "pretrained", PAIRS):
+        print(pairs_table(row))
+    print(table(rows, run))
     return 0
 
 
