@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 import pytest
-from documents import card
+from documents import card, precision
 from studies import results
 from studies.mini import books, measure, ship
 from studies.minilm import study as minilm
@@ -124,6 +124,26 @@ def test_table(study, tmp_path):
     assert "| mlm | 1 | 20 | 1.00e+09 | 61.0 |  | 80.0" in second
 
 
+def test_table_of_precisions(tmp_path):
+    path = tmp_path / "results.jsonl"
+    for seed, loss in ((1, 9.0), (2, 8.0), (3, 8.5)):
+        losses = {"loss": loss, "mlm_loss": 5.123, "disc_auc": 0.75}
+        about = {"method": "float32", "seed": seed}
+        results.append(path, {**about, "measure": "pretrain", "scores": losses})
+        own = {"validation": {"accuracy": 70.0 + seed}}
+        results.append(path, {**about, "measure": "sst2", "scores": own})
+    lines = precision.table(path).splitlines()
+    missing = "| not measured |"
+    assert lines[2:] == [
+        f"| held out: joint loss | 8.50 (8.00 to 9.00) {missing}",
+        f"| held out: nats a masked token | 5.12 (5.12 to 5.12) {missing}",
+        f"| held out: AUC, % | 75.0 (75.0 to 75.0) {missing}",
+        f"| SST-2, accuracy | 72.0 (71.0 to 73.0) {missing}",
+        f"| MRPC, F1 | not measured {missing}",
+        f"| STS-B, Spearman | not measured {missing}",
+    ]
+
+
 def test_units_are_read_and_chosen(tmp_path):
     path = tmp_path / "results.jsonl"
     assert results.read(path, lambda row: row["task"]) == {}
@@ -176,14 +196,17 @@ def test_recipes_of_minilm():
 
 
 def test_the_tables_of_mini():
-    def row(measured, start, seed, **scores):
-        about = {"start": start, "measure": measured, "seed": seed}
-        return about | {"scores": {"validation": scores}}
+    def row(measured, seed, run, **scores):
+        start = "pretrained" if run else "random"
+        unit = measure.Unit(start, measured, seed, run)
+        return unit._asdict() | {"scores": {"validation": scores}}
 
-    rows = [row("rte", "pretrained", n, accuracy=50.0 + n) for n in (1, 2, 9)]
-    rows.append(row("rte", "random", 1, accuracy=0.0))
-    lines = measure.table(rows).splitlines()
+    rows = [row("rte", n, 2, accuracy=50.0 + n) for n in (1, 2, 9)]
+    rows += [row("rte", 1, 0, accuracy=0.0), row("rte", 1, 1, accuracy=99.0)]
+    rows.append(row("cola", 1, 1, mcc=17.0))
+    lines = measure.table(rows, 2).splitlines()
     assert "| RTE | 52.0 (51.0 to 59.0) | 0.0, one seed |" in lines
+    assert "| CoLA | 17.0, one seed; after run 1 | not measured |" in lines
     assert "| SST-2 | not measured | not measured |" in lines
     paradigms = [["a_b", "x", 60.0], ["a_b", "y", 50.0], ["c", "z", 100.0]]
     found = measure.pairs_table(
@@ -196,8 +219,23 @@ def test_the_tables_of_mini():
     assert "| a b | 2 | 55.0 |" in found
     assert "| mean of the paradigms | | **70.0** |" in found
     assert "| mean of the phenomena | | **77.5** |" in found
-    units = [("pretrained", "pairs", 1), ("random", "pairs", 1)]
-    assert [measure.is_measured(unit) for unit in units] == [True, False]
+    assert measure.is_measured("pretrained", "pairs", 1)
+    assert not measure.is_measured("random", "pairs", 1)
+
+
+def test_measurements_name_the_run(tmp_path):
+    assert measure.last_run(tmp_path) == 1
+    for number in (1, 2):
+        (tmp_path / f"training-{number}.json").write_text("{}")
+    assert measure.last_run(tmp_path) == 2
+    own = {"scores": {"pll": 60.0}, "phenomena": {"pll": 61.0}}
+    row = own | {"paradigms": {"pll": [["a", "x", 60.0]]}}
+    unit = measure.Unit("pretrained", measure.PAIRS, 1, 1)
+    results.append(tmp_path / "results.jsonl", unit._asdict() | row)
+    assert card.pairs(tmp_path).endswith("\n\nMeasured after run 1.")
+    unit = unit._replace(run=2)
+    results.append(tmp_path / "results.jsonl", unit._asdict() | row)
+    assert card.pairs(tmp_path).endswith("**61.0** |")
 
 
 @pytest.mark.slow
@@ -250,13 +288,14 @@ def test_a_model_is_trained_shipped_and_measured(tmp_path, monkeypatch):
     (tmp_path / "pairs.tsv").write_text("p\tq\tShe was.\tWas she.\n", "utf-8")
     monkeypatch.setattr(measure, "TRAIN", {"num_train_epochs": 1})
     words = [
-        "measure.py", f"--model={to}", f"--output={tmp_path / 'measured'}",
+        "measure.py", f"--model={to}", f"--output={log}",
         f"--blimp={tmp_path / 'pairs.tsv'}", f"--glue={tmp_path / 'rte'}",
         "--measures=pairs,rte", "--seeds=1",
     ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", words)
     assert measure.main() == 0
-    units = results.read(tmp_path / "measured" / "results.jsonl", measure.key)
-    assert {unit[:2] for unit in units} == {
-        ("pretrained", "pairs"), ("pretrained", "rte"), ("random", "rte"),
+    units = results.read(log / "results.jsonl", measure.key)
+    assert {*units} == {
+        ("pretrained", "pairs", 1, 2), ("pretrained", "rte", 1, 2),
+        ("random", "rte", 1, 0),
     }  # fmt: skip

@@ -15,7 +15,15 @@ import sys
 
 import settings_reference
 from benchmarks import sections
-from documents import architecture, card, commands, reference, results, tables
+from documents import (
+    architecture,
+    card,
+    commands,
+    precision,
+    reference,
+    results,
+    tables,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -55,6 +63,9 @@ def renewed() -> dict[pathlib.Path, str]:
         if path.name == "electra-tf-mini.md":
             for name, section in card.SECTIONS.items():
                 new = sections.replaced(new, name, section(MINI))
+        if path.name == "performance.md":
+            learned = precision.table(DOCS / "results" / "precision.jsonl")
+            new = sections.replaced(new, "learning by precision", learned)
         if path.name == "serving.md":
             new = sections.replaced(
                 new, "flags of serve", commands.flag_table("serve")

@@ -230,7 +230,7 @@ class BasicComputeConfig(Settings):
             "takes it there, and float32 elsewhere; the mixed ones are for "
             "GPUs and TPUs, slower on CPUs."
         ),
-    ] = "float32"
+    ] = "auto"
     seed: Annotated[
         int, Setting("Seed of weights, masking, dropout and shuffling.")
     ] = 42

@@ -32,13 +32,18 @@ def append(path: str | os.PathLike, row: Row) -> None:
         handle.write(json.dumps(row) + "\n")
 
 
-def spread(values: Sequence[float]) -> str:
-    """Returns the median of the seeds' scores, and the lowest and highest."""
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Returns the median of the seeds' scores, and the lowest and highest.
+
+    Args:
+      values: a score of each seed.
+      digits: decimal places.
+    """
     if not values:
         return "not measured"
     return (
-        f"{statistics.median(values):.1f} ({min(values):.1f} to "
-        f"{max(values):.1f})"
+        f"{statistics.median(values):.{digits}f} "
+        f"({min(values):.{digits}f} to {max(values):.{digits}f})"
     )
 
 
