@@ -17,6 +17,7 @@ from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings
 from electra_tf.models.config import ModelConfig
+from electra_tf.training import precision
 from electra_tf.training.settings import check_run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -258,8 +259,9 @@ def test_settings_of_the_commands_are_shown(run, capsys):
         assert ("train.num_trials" in shown) == (words[0] == "finetune")
 
 
-def test_a_run_with_older_names_of_keys_is_resumed(tmp_path):
+def test_a_run_with_older_names_of_keys_is_resumed(tmp_path, monkeypatch):
     """Old names are translated; keys added since have their defaults."""
+    monkeypatch.setenv(precision.VARIABLE, "bfloat16_products")  # of new runs
     path = tmp_path / "config.json"
     before = {
         "task": "classification",
@@ -271,8 +273,12 @@ def test_a_run_with_older_names_of_keys_is_resumed(tmp_path):
     path.write_text(json.dumps(before))
     chosen = settings.load(
         {"task": "classification", "options": {"validation_fraction": 0.25}},
-        train={"batch_size": 8},
+        train={
+            "batch_size": 8,
+            "precision": precision.resolved("auto", str(tmp_path)),
+        },
     )
+    assert chosen.train.precision == "float32"
     now = config.to_dict(chosen) | {
         "data": None,
         "model": config.to_dict(ModelConfig()),

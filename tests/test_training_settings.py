@@ -10,6 +10,7 @@ from electra_tf import config
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings, recorded
+from electra_tf.training import precision
 from electra_tf.training.settings import check_run
 
 
@@ -44,8 +45,12 @@ def test_an_older_run_is_read(tmp_path):
     assert "fraction" not in message
 
 
-def test_a_pretraining_run_from_before_some_settings(tmp_path):
-    now = config.to_dict(PretrainSettings.of_size("tiny"))
+def test_a_pretraining_run_from_before_some_settings(tmp_path, monkeypatch):
+    settings = PretrainSettings.of_size("tiny")
+    assert settings.train.precision == "auto"
+    train = dataclasses.replace(settings.train, precision="float32")
+    settings = dataclasses.replace(settings, train=train)
+    now = config.to_dict(settings)
     old = json.loads(json.dumps(now))
     for section, key in (
         ("train", "precision"), ("train", "gradient_accumulation"),
@@ -54,8 +59,11 @@ def test_a_pretraining_run_from_before_some_settings(tmp_path):
     ):  # fmt: skip
         del old[section][key]
     _kept(tmp_path, old)
+    # As the recipe selects it for "auto"; a new run would have another.
+    monkeypatch.setenv(precision.VARIABLE, "bfloat16_products")
+    assert precision.resolved("auto", str(tmp_path)) == "float32"
     check_run(str(tmp_path), now, cls=PretrainSettings)
-    assert recorded(old, "x") == PretrainSettings.of_size("tiny")
+    assert recorded(old, "x") == settings
 
 
 def test_what_identifies_the_data_is_no_setting():
