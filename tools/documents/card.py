@@ -17,11 +17,9 @@ _NOTHING = "Not measured yet."
 
 def runs(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the description of each run of the training, in order."""
-    paths = folder.glob("training-*.json")
-    numbered = {int(path.stem.rpartition("-")[2]): path for path in paths}
     return [
-        json.loads(numbered[number].read_text(encoding="utf-8"))
-        for number in sorted(numbered)
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in measure.trainings(folder)
     ]
 
 

@@ -61,9 +61,15 @@ def key(row: Row) -> Unit:
     return Unit(*(row[name] for name in Unit._fields))
 
 
+def trainings(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the descriptions that ship.py wrote of the runs, in order."""
+    paths = folder.glob("training-*.json")
+    return sorted(paths, key=lambda path: int(path.stem.rpartition("-")[2]))
+
+
 def last_run(output: pathlib.Path) -> int:
     """Returns the number of the training's last run; 1 if none is recorded."""
-    return max(1, len([*output.glob("training-*.json")]))
+    return max(1, len(trainings(output)))
 
 
 def latest(rows: Iterable[Row], start: str, measure: str) -> list[Row]:

@@ -22,7 +22,7 @@ from typing import Any
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2]))
 
 from benchmarks import report
-from studies.mini import books
+from studies.mini import books, measure
 
 from electra_tf import config, files
 from electra_tf.data.manifest import load_manifest
@@ -102,7 +102,7 @@ def record(study: str, folder: str) -> int:
         "measured": time.strftime("%Y-%m-%d", time.gmtime(times[-1])),
         "machine": report.machine(),
     }
-    number = 1 + len(list(pathlib.Path(folder).glob("training-*.json")))
+    number = 1 + len(measure.trainings(pathlib.Path(folder)))
     files.make_directory(folder)
     files.write_text(
         files.join(folder, f"training-{number}.jsonl"),
