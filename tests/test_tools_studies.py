@@ -93,6 +93,7 @@ def test_every_method_has_valid_settings(study):
     for method, changes in (study.METHODS | study.PRECISIONS).items():
         settings = study._resolved(base, changes, 10)
         assert settings.train.num_train_steps == 10, method
+        assert (settings.train.learning_rate == 0) == (method == "untrained")
         if method in study.PRECISIONS:
             assert settings.train.precision == method
 
@@ -101,27 +102,54 @@ def test_table(study, tmp_path):
     def row(method, seed, measure, **more):
         return {"method": method, "seed": seed, "measure": measure, **more}
 
+    def trained(method, seed, steps, flops, loss):
+        curve = [{"step": n, "mlm_loss": loss / n} for n in (1, 2, 3)]
+        more = {"flops": flops, "step_flops": flops / steps, "steps": steps}
+        return row(method, seed, "pretrain", held_out=curve, **more)
+
+    def accuracy(value):
+        return {"validation": {"accuracy": value}}
+
     rows = [
-        row("electra", 1, "pretrain", steps=10, flops=1e9, scores={}),
-        row("electra", 2, "pretrain", steps=10, flops=1e9, scores={}),
-        row("mlm", 1, "pretrain", steps=20, flops=1e9, scores={}),
-        row("electra", 1, "pairs", scores={"pll": 60.0, "replaced": 66.0}),
-        row("electra", 2, "pairs", scores={"pll": 62.0, "replaced": 66.0}),
-        row("mlm", 1, "pairs", scores={"pll": 61.0}),
-        row("mlm", 1, "sst2", scores={"validation": {"accuracy": 80.0}}),
-        row("electra", 1, "sst2", scores={"validation": {"accuracy": 82.0}}),
+        trained("electra", 1, 10, 1e9, 9.0),
+        trained("electra", 2, 10, 1e9, 8.0),
+        trained("mlm", 1, 20, 1.1e9, 7.0),
+        trained("mlm", 2, 20, 1.1e9, 7.0),
+        trained("untrained", 1, 1, 1e5, 9.9),
+        row("electra", 1, "pairs", pairs=34, scores={"pll": 60, "replaced": 6}),
+        row("electra", 2, "pairs", pairs=34, scores={"pll": 62, "replaced": 6}),
+        row("mlm", 1, "pairs", pairs=34, scores={"pll": 61.0}),
+        row("mlm", 1, "sst2", scores=accuracy(80.0)),
+        row("mlm", 2, "sst2", scores=accuracy(81.0)),
+        row("electra", 1, "sst2", scores=accuracy(82.0)),
+        row("electra", 2, "sst2", scores=accuracy(84.0)),
     ]
     path = tmp_path / "results.jsonl"
     text = "".join(json.dumps(each) + "\n" for each in rows)
     path.write_text(text + '{"method": "cut of', "utf-8")
     found = study.report.read(str(path))
     assert len(found) == len(rows)
-    head, _, first, second = study.report.table(found).splitlines()
-    assert "BLiMP, pll | BLiMP, replaced | SST-2" in head
-    assert "| electra | 2 | 10 | 1.00e+09 | 61.0 ± 1.4 | 66.0 ± 0.0 | 82.0" in (
-        first
-    )
-    assert "| mlm | 1 | 20 | 1.00e+09 | 61.0 |  | 80.0" in second
+    assert study.report.table(found).splitlines() == [
+        "| method | seeds | steps | BLiMP, pll | BLiMP, replaced | SST-2 | "
+        "mean of the tasks |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| `electra` | 2 | 10 | 61.0 (60.0 to 62.0) | 6.0 (6.0 to 6.0) | "
+        "83.0 (82.0 to 84.0) | 83.0 |",
+        # Only SST-2 has several seeds on both sides, all of them lower.
+        "| `mlm` | 2 | 20 | 61.0, one seed | not measured | "
+        "**80.5 (80.0 to 81.0)** | 80.5 |",
+        "| `untrained` | 1 | 1 | not measured | not measured | not measured "
+        "|  |",
+    ]
+    said = study.report.conditions(found)
+    assert "took 1.0e+09 FLOPs" in said
+    assert "(4 runs, 1.00e+09 to 1.10e+09). Minimal pairs: 34 of" in said
+    study.report.write(str(tmp_path))
+    assert said in (tmp_path / "table.md").read_text("utf-8")
+    assert (tmp_path / "loss.png").stat().st_size > 10_000
+    for unknown in ({}, {("a", 1, "sst2"): row("a", 1, "sst2", scores={})}):
+        assert study.report.table(unknown) == "Not measured yet."
+        assert study.report.conditions(unknown) == "Not measured yet."
 
 
 def test_table_of_precisions(tmp_path):

@@ -12,8 +12,6 @@ from typing import Any
 from studies import results
 from studies.mini import measure
 
-_NOTHING = "Not measured yet."
-
 
 def runs(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the description of each run of the training, in order."""
@@ -33,7 +31,7 @@ def training(folder: pathlib.Path) -> str:
     ]
     found = runs(folder)
     if not found:
-        return _NOTHING
+        return results.NOTHING
     for number, run in enumerate(found, 1):
         settings, scores = run["settings"]["train"], run["validation"]
         cells = [
@@ -77,7 +75,7 @@ def pairs(folder: pathlib.Path) -> str:
     """Writes the table of minimal pairs, in Markdown."""
     rows = measure.latest(_rows(folder), "pretrained", measure.PAIRS)
     if not rows:
-        return _NOTHING
+        return results.NOTHING
     lines = [measure.pairs_table(rows[0])]
     if rows[0]["run"] != measure.last_run(folder):
         lines += ["", f"Measured after run {rows[0]['run']}."]

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 from electra_tf.errors import UserError
 
+# What a table or sentence says where nothing is measured.
+NOTHING = "Not measured yet."
+
 Key = TypeVar("Key", bound=Hashable)
 Row = dict[str, Any]
 
@@ -45,6 +48,13 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
         f"{statistics.median(values):.{digits}f} "
         f"({min(values):.{digits}f} to {max(values):.{digits}f})"
     )
+
+
+def spread_of_few(values: Sequence[float], digits: int = 1) -> str:
+    """Returns the same as `spread`, but says so where there is one seed."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}, one seed"
+    return spread(values, digits)
 
 
 def chosen(text: str, known: Sequence[str], flag: str) -> list[str]:

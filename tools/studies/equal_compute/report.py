@@ -9,9 +9,11 @@ from results import Row
 from electra_tf import files
 from electra_tf.training.reporting import read_records
 
+_REFERENCE = "electra"  # what the other methods are set beside
 Unit = tuple[str, int, str]  # method, seed, measure
 
 # Ways of scoring minimal pairs, and losses to plot.
+_MINIMAL_PAIRS = "BLiMP,"  # their columns begin so
 _PAIRS = ("pll", "pll_word", "replaced", "electric")
 _LOSSES = {
     "mlm_loss": "generator: nats per masked token",
@@ -39,7 +41,7 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
     for way in _PAIRS:
         for (method, _, name), row in rows.items():
             if name == "pairs":
-                put(f"BLiMP, {way}", method, row["scores"].get(way))
+                put(f"{_MINIMAL_PAIRS} {way}", method, row["scores"].get(way))
     for task, (_, title) in tasks.TASKS.items():
         for (method, _, name), row in rows.items():
             if name == task:
@@ -47,58 +49,96 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def spread(values: list[float]) -> str:
-    """Returns "mean ± standard deviation"; only the value if there is one."""
-    mean = f"{statistics.fmean(values):.1f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.1f}"
-
-
 def table(rows: dict[Unit, Row]) -> str:
-    """Returns Markdown: a line for each method, best mean of tasks first."""
+    """Returns Markdown: a line for each method, best mean of tasks first.
+
+    A cell has the median of the seeds, and the lowest and highest. It is bold
+    where all seeds are better, or all are worse, than every one of `electra`.
+    The mean is of the tasks' medians; methods that lack a task come last.
+    """
     found = columns(rows)
     trained: dict[str, list[Row]] = {}
     for (method, _, name), row in rows.items():
         if name == "pretrain":
             trained.setdefault(method, []).append(row)
-    titles = list(found)
+    if not trained:
+        return results.NOTHING
+    fine_tuned = [t for t in found if not t.startswith(_MINIMAL_PAIRS)]
+
+    def mean(method: str) -> float | None:
+        own = [found[t].get(method) for t in fine_tuned]
+        if not own or None in own:
+            return None
+        return statistics.fmean(statistics.median(each) for each in own if each)
+
+    means = {method: mean(method) for method in trained}
     lines = [
-        "| method | seeds | steps | FLOPs | " + " | ".join(titles) + " |",
-        "| --- | --- | --- | --- |" + " --- |" * len(titles),
+        f"| method | seeds | steps | {' | '.join(found)} | mean of the tasks |",
+        "| --- | ---: | ---: |" + " ---: |" * (1 + len(found)),
     ]
-    fine_tuned = [t for t in titles if not t.startswith("BLiMP")]
-
-    def mean(method: str) -> float:
-        own = [found[t][method] for t in fine_tuned if method in found[t]]
-        return sum(map(statistics.fmean, own)) / max(1, len(own))
-
-    for method in sorted(trained, key=mean, reverse=True):
-        own = trained[method]
-        cells = [
-            spread(found[title][method]) if method in found[title] else ""
-            for title in titles
-        ]
+    for method in sorted(trained, key=lambda m: -(means[m] or 0.0)):
+        cells = []
+        for own in found.values():
+            cell = results.spread_of_few(own.get(method, []))
+            if _apart(own.get(method, []), own.get(_REFERENCE, [])):
+                cell = f"**{cell}**"
+            cells.append(cell)
+        own_mean = means[method]
+        cells.append("" if own_mean is None else f"{own_mean:.1f}")
         lines.append(
-            f"| {method} | {len(own)} | {own[0]['steps']:,} | "
-            f"{own[0]['flops']:.2e} | " + " | ".join(cells) + " |"
+            f"| `{method}` | {len(trained[method])} | "
+            f"{trained[method][0]['steps']:,} | {' | '.join(cells)} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def draw(output: str, rows: dict[Unit, Row]) -> bool:
-    """Plots loss.png: held-out losses against operations."""
+def conditions(rows: dict[Unit, Row]) -> str:
+    """Returns a sentence: the operations of a run, and what was measured."""
+    flops = [
+        row["flops"] for (_, _, name), row in rows.items()
+        if name == "pretrain" and row["steps"] > 1
+    ]  # fmt: skip
+    if not flops:
+        return results.NOTHING
+    pairs = [row["pairs"] for (_, _, name), row in rows.items()
+             if name == "pairs"]  # fmt: skip
+    text = (
+        f"Each run took {statistics.median(flops):.1e} FLOPs, in the paper's "
+        f"accounting ({len(flops)} runs, {min(flops):.2e} to {max(flops):.2e})."
+    )
+    if pairs:
+        text += f" Minimal pairs: {min(pairs):,} of BLiMP's dev paradigms."
+    return text
+
+
+def _apart(values: list[float], others: list[float]) -> bool:
+    """Returns whether the ranges of several seeds each do not meet."""
+    if min(len(values), len(others)) < 2:
+        return False
+    return max(values) < min(others) or min(values) > max(others)
+
+
+def held_out(run: str) -> list[Row]:
+    """Returns the step and the losses of a run's evaluations."""
+    return [
+        {
+            name: record[name] if name == "step" else round(record[name], 5)
+            for name in ("step", *_LOSSES, "disc_auc")
+            if record.get(name) is not None
+        }
+        for record in read_records(files.join(run, "metrics.jsonl"))
+        if record["split"] == "validation"
+    ]
+
+
+def draw(path: str, rows: dict[Unit, Row]) -> bool:
+    """Plots held-out losses against operations; False if there are none."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for (method, seed, name), row in rows.items():
-        if name != "pretrain":
-            continue
-        path = files.join(output, "runs", f"{method}-{seed}", "metrics.jsonl")
-        for record in read_records(path):
-            if record["split"] != "validation":
-                continue
+    for (method, seed, _), row in rows.items():
+        for record in row.get("held_out", []):
             flops = record["step"] * row["step_flops"]
             for loss in _LOSSES:
                 if record.get(loss) is not None:
@@ -132,12 +172,13 @@ def draw(output: str, rows: dict[Unit, Row]) -> bool:
         axes.set_ylabel(f"held-out loss, {_LOSSES[loss]}")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    figure.savefig(files.join(output, "loss.png"), dpi=110)
+    figure.savefig(path, dpi=110)
     return True
 
 
 def write(output: str) -> None:
     """Writes table.md and loss.png of the units that are finished."""
     rows = read(files.join(output, "results.jsonl"))
-    files.write_text(files.join(output, "table.md"), table(rows))
-    draw(output, rows)
+    text = f"{conditions(rows)}\n\n{table(rows)}\n"
+    files.write_text(files.join(output, "table.md"), text)
+    draw(files.join(output, "loss.png"), rows)

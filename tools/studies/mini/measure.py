@@ -151,18 +151,12 @@ def table(rows: Sequence[Row], run: int) -> str:
         for start in STARTS:
             found = latest(rows, start, name)
             scores = [tasks.score(row) for row in found]
-            cell = _spread([s for s in scores if s is not None])
+            cell = results.spread_of_few([s for s in scores if s is not None])
             if found and found[0]["run"] not in (0, run):
                 cell += f"; after run {found[0]['run']}"
             cells.append(cell)
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.1f}, one seed"
-    return results.spread(values)
 
 
 def pairs_table(row: Row) -> str:

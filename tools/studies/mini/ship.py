@@ -33,6 +33,7 @@ from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.training.reporting import read_records
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+_BATCHES = 400  # whose mean number of rows counts for the operations
 _PAUSE = 600.0  # seconds without a line: the run was stopped meanwhile
 
 
@@ -174,7 +175,7 @@ def flops(study: str, settings: dict[str, Any]) -> float:
         given["data"].pop(name, None)
     chosen = config.resolve(PretrainSettings, given)
     examples = PretrainingData.open(files.join(study, "data"))
-    rows, _ = packing.fill(examples.training(chosen, 0))
+    rows, _ = packing.fill(examples.training(chosen, 0), _BATCHES)
     found = costs(chosen, examples.max_seq_length, rows)
     return found.training_flops / chosen.train.num_train_steps
 
