@@ -24,6 +24,7 @@ from documents import (
     results,
     tables,
 )
+from studies.equal_compute import report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -63,6 +64,10 @@ def renewed() -> dict[pathlib.Path, str]:
         if path.name == "electra-tf-mini.md":
             for name, section in card.SECTIONS.items():
                 new = sections.replaced(new, name, section(MINI))
+        if path.name == "equal-compute.md":
+            rows = report.read(DOCS / "results/equal-compute/results.jsonl")
+            compared = f"{report.conditions(rows)}\n\n{report.table(rows)}"
+            new = sections.replaced(new, "equal compute", compared)
         if path.name == "performance.md":
             learned = precision.table(DOCS / "results" / "precision.jsonl")
             new = sections.replaced(new, "learning by precision", learned)

@@ -1,6 +1,12 @@
 """Writes the study's results: a table, and a plot of loss against FLOPs."""
 
+import os
+import pathlib
 import statistics
+import sys
+
+# What the studies share.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
 import results
 import tasks
@@ -23,7 +29,7 @@ _LOSSES = {
 }
 
 
-def read(path: str) -> dict[Unit, Row]:
+def read(path: str | os.PathLike) -> dict[Unit, Row]:
     """Reads the finished units."""
     return results.read(
         path, lambda row: (row["method"], row["seed"], row["measure"])
