@@ -106,3 +106,17 @@ def test_refusals(tf1_folder, tmp_path, capsys):
     (tmp_path / "x" / "old").touch()
     assert _run(capsys, *words)[0] == 2
     assert _run(capsys, *words, "--overwrite")[0] == 0
+
+
+def test_overwrite_does_not_mix_formats(tf1_folder, tmp_path, capsys):
+    """Files of another format would be read in place of the new ones."""
+    output = tmp_path / "x"
+    words = [f"--from={tf1_folder}", f"--output={output}", "--overwrite"]
+    assert _run(capsys, *words, "--to=tf1")[0] == 0
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    for name in ("huggingface", "keras_hub", "electra_tf"):
+        status, _, err = _run(capsys, *words, f"--to={name}")
+        assert status == 2 and err.count("\n") == 1
+        assert f"{output} has a model in the format tf1" in err
+    assert before == {path.name: path.read_bytes() for path in output.iterdir()}
+    assert _run(capsys, *words, "--to=tf1")[0] == 0

@@ -23,7 +23,7 @@ from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import predictor, resumable, row_answers
-from electra_tf.tasks import formats
+from electra_tf.tasks import formats, records
 from electra_tf.text.vocab import load_vocab
 
 HEAD = TaskHeadConfig("sequence", 2, ("animal", "thing"), hidden_layer=True)
@@ -253,6 +253,39 @@ def test_rows_repeat_the_input_and_bad_rows_do_not_stop_the_file(
     assert (done.rows, done.errors) == (4, 2)
     assert done.first_error == second["error"]
     assert not os.path.exists(f"{target}.partial")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "tsv"])
+def test_a_prediction_never_has_the_name_of_a_column(loaded, tmp_path, ending):
+    """Of any row: a column has labels of one kind, and a table each once."""
+    source = str(tmp_path / "in.jsonl")
+    rows = [
+        {"text": "the cat"},  # no label: still predicted_..., as in the others
+        {"text": "a dog", "label": "x", "predicted_label": "mine"},
+        {"text": "", "label": "y", "error": "none"},
+    ]
+    prediction_files.write_jsonl(source, rows)
+    target = str(tmp_path / f"out.{ending}")
+    row_answers.predict_file(loaded, source, target)
+    found = [row for row, _ in records.read_records(target)]
+    given = ("label", "predicted_label", "error")
+    for row, before in zip(found, rows):
+        assert all((row.get(n) or "") == before.get(n, "") for n in given)
+    named = [row.get("predicted_predicted_label") for row in found]
+    answers = loaded.predict(["the cat", "a dog"])
+    assert named[:2] == [answer["label"] for answer in answers]
+    assert not named[2] and "the text is empty" in found[2]["predicted_error"]
+    if ending == "tsv":
+        assert list(found[0]) == [
+            "text", *given, "predicted_predicted_label", "probabilities",
+            "predicted_error",
+        ]  # fmt: skip
+    # What predict wrote can be predicted again.
+    again = str(tmp_path / f"again.{ending}")
+    row_answers.predict_file(loaded, target, again)
+    third = "predicted_predicted_predicted_label"
+    last = [row[third] for row, _ in records.read_records(again)]
+    assert last[:2] == named[:2]
 
 
 @pytest.mark.parametrize("ending", ["tsv", "csv", "csv.gz"])

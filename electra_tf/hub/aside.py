@@ -15,7 +15,8 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[str]:
     """Yields a temporary directory, which becomes or replaces `path`.
 
     In an existing directory files are replaced one by one, atomically, with the
-    one that marks a model directory last; other files in it are kept.
+    one that marks a model directory last. Other files in it are kept, but not
+    those that only some models have, which would be taken for the new one's.
 
     Raises:
       UserError: the directory cannot be written; no temporary files are left.
@@ -32,6 +33,9 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[str]:
             files.rename(aside, path)
             return
         names = files.list_directory(aside)
+        for name in directory.OPTIONAL:
+            if directory.CONFIG in names and name not in names:
+                files.remove(files.join(path, name))
         for name in sorted(names, key=directory.CONFIG.__eq__):
             files.rename(files.join(aside, name), files.join(path, name))
     finally:

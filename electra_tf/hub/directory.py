@@ -30,10 +30,11 @@ from electra_tf.hub.checkpoint import (
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.models import adaptation
-from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.text.vocab import ADDED, Vocab, load_vocab
 
 CONFIG, VOCAB, WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
 SLOTS = "optimizer.safetensors"
+OPTIONAL = (SLOTS, ADDED)  # files that only some models have
 _TABLES = "embeddings/"
 # Where a model has the differences, and their normalisation.
 _DIFFERENCES = "discriminator/embedding_differences/"

@@ -95,7 +95,7 @@ class _Pretrained(Saved):
         config, tokenizer = super().get_config(), self.tokenizer
         if tokenizer is not None:
             config["tokenizer"] = {
-                "vocab": list(tokenizer.vocab.tokens),
+                **tokenizer.vocab.to_config(),
                 "lower_case": tokenizer.lower_case,
                 "strip_accents": tokenizer.strip_accents,
             }
@@ -110,7 +110,7 @@ class _Pretrained(Saved):
         made = super()._from_values(values)
         if tokenizer is not None:
             made.tokenizer = Tokenizer(
-                Vocab(tuple(tokenizer["vocab"])),
+                Vocab.from_config(tokenizer),
                 tokenizer["lower_case"],
                 tokenizer["strip_accents"],
             )

@@ -334,11 +334,12 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what makes the same pre-trainer with new weights."""
+        own = self.vocab
         return {
             **super().get_config(),
             _SAVED: True,
             "settings": plain(self.settings),
-            "vocab": None if self.vocab is None else list(self.vocab.tokens),
+            **({"vocab": None} if own is None else own.to_config()),
             "lower_case": self.lower_case,
             "strip_accents": self.strip_accents,
         }
@@ -347,10 +348,14 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     def _again(cls, values: dict[str, Any]) -> Any:
         names = ("settings", "vocab", "lower_case", "strip_accents")
         settings, vocab, lower, strip = (values.pop(name) for name in names)
+        added = values.pop("added_tokens", ())
         del values[_SAVED]
         model = super()._again(values)
         model.settings = settings
-        model.vocab = None if vocab is None else Vocab(tuple(vocab))
+        model.vocab = None
+        if vocab is not None:
+            about = {"vocab": vocab, "added_tokens": added}
+            model.vocab = Vocab.from_config(about)
         model.lower_case, model.strip_accents = lower, strip
         return model
 

@@ -12,7 +12,7 @@ from electra_tf.text import detokenize
 from electra_tf.text import tokenizer as wordpiece
 from electra_tf.text.tokenizer import Offsets, Texts
 from electra_tf.text.truncation import Side, cut
-from electra_tf.text.vocab import AddedToken, Vocab
+from electra_tf.text.vocab import Vocab
 
 Output = Literal["padded", "ragged", "ids"]
 
@@ -93,8 +93,8 @@ class Tokenizer(keras.layers.Layer):
                     strip_accents = vocab.strip_accents
             vocab = vocab.vocab
         elif not isinstance(vocab, str | Vocab):
-            added = tuple(AddedToken(*token) for token in added_tokens)
-            vocab = Vocab(tuple(vocab), added)
+            given = {"vocab": vocab, "added_tokens": added_tokens}
+            vocab = Vocab.from_config(given)
         self.graph_tokenizer: wordpiece.Tokenizer = wordpiece.Tokenizer(
             vocab, True if lower_case is None else lower_case, strip_accents
         )
@@ -341,8 +341,7 @@ class Tokenizer(keras.layers.Layer):
         """Returns the constructor's arguments, vocabulary included."""
         return {
             **super().get_config(),
-            "vocab": self.get_vocabulary(),
-            "added_tokens": [list(token) for token in self.vocab.added],
+            **self.vocab.to_config(),
             "lower_case": self.lower_case,
             "strip_accents": self.strip_accents,
             "sequence_length": self.sequence_length,

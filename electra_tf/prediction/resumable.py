@@ -287,6 +287,7 @@ def answer_file(
     group: int,
     about: Mapping[str, Any],
     renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    last: str = _ERROR,
     progress: Progress = lambda rows, taken: None,
     note: Note = lambda text: None,
 ) -> Done:
@@ -302,6 +303,7 @@ def answer_file(
       group: rows that are computed together.
       about: what decides the results, except the file.
       renewed: see `begin`.
+      last: the column that comes last and always exists.
       progress: called with the number of rows done and of bytes read.
       note: called with a message that work is resumed, or starts again.
 
@@ -318,10 +320,9 @@ def answer_file(
     done = Done()
     for head in run.heads:
         done.add(head)
-    names = [n for n in (*done.inputs, *done.outputs) if n != _ERROR]
+    names = [n for n in done.inputs | done.outputs if n != last]
     write(
-        path=target, columns=[*names, _ERROR], rows=run.lines(),
-        count=done.rows,
+        path=target, columns=[*names, last], rows=run.lines(), count=done.rows,
     )  # fmt: skip
     run.close()
     return done

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 _ERROR = "error"
 _ROW = "row"  # place of a row that is not from a file
+# In finished parts each name has one of these in front, as which names are free
+# for the predictions is known when all rows have been read.
+_INPUT, _PREDICTED = "=", "+"
+LAST = f"{_PREDICTED}{_ERROR}"  # the column that always exists
+_FORM = {"form of the parts": "marked names"}
 
 
 def predict_file(
@@ -42,8 +48,8 @@ def predict_file(
     """Predicts for each row of a file.
 
     A row of the output repeats the input's columns and adds the prediction's,
-    or `error` where there is none. Predicted columns with the name of an input
-    column are called `predicted_...`.
+    or `error` where there is none. Predicted columns with the name of a column
+    that any row of the input has are called `predicted_...`, in all rows.
 
     Args:
       predictor: the model.
@@ -65,18 +71,59 @@ def predict_file(
     kept = checked_columns(keep, source, layout, columns)
     return answer_file(
         RowAnswers(predictor, kept), source, target,
-        write=functools.partial(
-            prediction_files.write_rows, format=target_format
-        ),
+        write=functools.partial(write, format=target_format),
         read=functools.partial(
             read_rows, format=layout.format, columns=columns,
             delimiter=layout.delimiter,
         ),
         group=predictor.rows_at_once,
-        about=about_rows(predictor, kept, columns, given),
-        renewed=renewed_options(predictor),
+        about=about_parts(predictor, kept, columns, given),
+        renewed=renewed_options(predictor), last=LAST,
         progress=progress, note=note,
     )  # fmt: skip
+
+
+def write(
+    path: str,
+    format: records.Format,
+    columns: Sequence[str],
+    rows: Iterable[bytes],
+    count: int | None = None,
+) -> None:
+    """Writes the output; no prediction has the name of an input's column.
+
+    Args:
+      path: see `files.write_rows`.
+      format: see `files.write_rows`.
+      columns: of all rows, as `RowAnswers.head` marks them.
+      rows: lines of JSON, from `RowAnswers.answer`.
+      count: number of rows.
+    """
+    names = _named(columns)
+
+    def lines() -> Iterator[bytes]:
+        for line in rows:
+            row = {names[n]: value for n, value in json.loads(line).items()}
+            yield f"{prediction_files.dumps(row)}\n".encode()
+
+    # As each row lists them: repeated columns, the prediction, the error.
+    named = [names[column] for column in columns]
+    prediction_files.write_rows(path, format, named, lines(), count)
+
+
+def _named(columns: Iterable[str]) -> dict[str, str]:
+    """Returns marked name -> name: that of a prediction is made free."""
+    columns = list(columns)
+    names = {n: n[1:] for n in columns if n.startswith(_INPUT)}
+    taken = set(names.values())
+    for marked in columns:
+        if marked.startswith(_PREDICTED):
+            name = marked[1:]
+            while name in taken:
+                name = f"predicted_{name}"
+            names[marked] = name
+            taken.add(name)
+    return names
 
 
 class RowAnswers:
@@ -99,21 +146,19 @@ class RowAnswers:
     def answer(
         self, rows: Sequence[tuple["Row", str]], number: int
     ) -> list[dict[str, Any]]:
-        """Returns rows of the output for rows of the input."""
+        """Returns an answer for each row; names are marked, see `write`."""
         del number
         found = []
         predictions = self._predictor.predict_rows(rows)
-        for (row, _), prediction in zip(rows, predictions):
-            record = row.record if isinstance(row, BadRow) else row
+        for (given, _), prediction in zip(rows, predictions):
+            record = given.record if isinstance(given, BadRow) else given
             kept = dict(record)
             if self._keep is not None:
                 kept = {n: record[n] for n in self._keep if n in record}
-            answer = {
-                f"predicted_{name}" if name in kept else name: value
-                for name, value in prediction.items()
-            }
-            self._count(kept, answer, prediction.get(_ERROR))
-            found.append(kept | answer)
+            row = {f"{_INPUT}{n}": value for n, value in kept.items()}
+            answer = {f"{_PREDICTED}{n}": v for n, v in prediction.items()}
+            self._count(row, answer, prediction.get(_ERROR))
+            found.append(row | answer)
         return found
 
     def answer_elements(self, elements: Sequence[Any]) -> list[dict[str, Any]]:
@@ -121,6 +166,10 @@ class RowAnswers:
 
         Args:
           elements: mappings, texts or pairs of texts; see `Task.record`.
+
+        Returns:
+          Rows of the output: a predicted name that is a column of the element
+          already becomes `predicted_...`.
         """
         rows: list[tuple[Any, str]] = []
         for element in elements:
@@ -136,7 +185,10 @@ class RowAnswers:
             for row in self.answer(rows[start : start + size], 0)
         ]
         self.head()  # resets it; the summary is not needed
-        return found
+        return [
+            {names[n]: value for n, value in row.items()}
+            for row, names in ((row, _named(row)) for row in found)
+        ]
 
     def _count(
         self,
@@ -278,6 +330,11 @@ def about_rows(
     if layout is not None:
         about["layout"] = list(layout)
     return about
+
+
+def about_parts(*arguments: Any) -> dict[str, Any]:
+    """Returns `about_rows` and what the parts of this version look like."""
+    return about_rows(*arguments) | _FORM
 
 
 def renewed_options(

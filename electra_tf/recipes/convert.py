@@ -82,7 +82,8 @@ def convert(
       extend_vocab: file of tokens, one a line, to append to the vocabulary:
         build data with the vocab.txt that is written, then pretrain
         --init_from
-      overwrite: write into a directory that is not empty
+      overwrite: write into a directory that is not empty; a model there has
+        to be of the same format
 
     Returns:
       What was written, and what was not carried over.
@@ -108,6 +109,12 @@ def convert(
         )
     if source.rstrip("/") == output.rstrip("/"):
         raise UserError("--output: is --from; name another directory")
+    for name in loading.FORMATS:
+        if name != to and loading.format_module(name).recognises(output):
+            raise UserError(
+                f"--output: {output} has a model in the format {name}, which "
+                "could be read in place of the new one; name another directory"
+            )
     texts = configs.assigned(overrides)
     if lower_case is not None:
         texts["lower_case"] = str(lower_case).lower()

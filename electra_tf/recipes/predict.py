@@ -209,11 +209,11 @@ def _on_beam(
         ),
         read=held.Loader(f"{home}row_answers:read_rows", read),
         write=held.Loader(
-            f"{home}files:write_rows",
+            f"{home}row_answers:write",
             {"format": prediction_files.check_name(output, "--output")},
         ),
         group=loaded.rows_at_once,
-        about=row_answers.about_rows(
+        about=row_answers.about_parts(
             loaded,
             kept,
             read["columns"],
@@ -221,6 +221,7 @@ def _on_beam(
         ),
         renewed=row_answers.renewed_options(loaded),
         loaded=lambda: row_answers.RowAnswers(loaded, kept),
+        last=[row_answers.LAST],
     )
     unknown = loaded.unknown_of(
         int(found.sums.get("tokens", 0)), int(found.sums.get("unknown", 0))

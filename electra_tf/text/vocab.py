@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from electra_tf import files
@@ -103,6 +103,27 @@ class Vocab:
         for token in self.added:
             text += f"\n\n{token.text}\n{token.normalized}"
         return "sha256:" + hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def to_config(self) -> dict[str, Any]:
+        """Returns the entries of a Keras config that `from_config` reads."""
+        return {
+            "vocab": list(self.tokens),
+            "added_tokens": [list(token) for token in self.added],
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Vocab":
+        """Makes the vocabulary of a Keras config.
+
+        Args:
+          config: has `vocab` and `added_tokens`; the latter is missing in files
+            of earlier versions.
+
+        Raises:
+          UserError: the tokens are no vocabulary.
+        """
+        added = (AddedToken(*each) for each in config.get("added_tokens", ()))
+        return cls(tuple(config["vocab"]), tuple(added))
 
     def save(self, path: str) -> None:
         """Writes one token per line, and added ones to a file beside it."""

@@ -167,7 +167,7 @@ class ReplacedTokenDetector(TokenModel):
         if values["generator"] is not None:
             values["generator"] = blank_network(
                 values["generator"],
-                Vocab(config["vocab"]),
+                Vocab.from_config(config),
                 "generator",
                 config["dtype"],
             )

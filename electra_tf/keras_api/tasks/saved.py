@@ -285,7 +285,7 @@ class SavedTask(Adaptable, CompiledTask):
             "state": self.task.state,
             "model": dataclasses.asdict(start.config),
             "head": dataclasses.asdict(self.network.head_config),
-            "vocab": list(start.vocab.tokens),
+            **start.vocab.to_config(),
             "lower_case": start.lower_case,
             "strip_accents": start.strip_accents,
             "source": start.source,
@@ -314,7 +314,7 @@ class SavedTask(Adaptable, CompiledTask):
         )
         start = Start(
             ModelConfig(**config["model"]),
-            Vocab(config["vocab"]),
+            Vocab.from_config(config),
             config["lower_case"],
             config["strip_accents"],
             source=config["source"],

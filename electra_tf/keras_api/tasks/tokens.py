@@ -225,7 +225,7 @@ class TokenModel(TaskModel):
             "directory": directory_configs.to_json(
                 self.network.directory_config
             ),
-            "vocab": list(self.start.vocab.tokens),
+            **self.start.vocab.to_config(),
             "masking": configs.to_dict(self.masking),
             "max_seq_length": self.task.options.max_seq_length,
             "seed": self.seed,
@@ -243,8 +243,9 @@ class TokenModel(TaskModel):
           custom_objects: not used.
         """
         del custom_objects
-        values = dict(config)
-        directory, vocab = values.pop("directory"), Vocab(values.pop("vocab"))
+        kept = ("directory", "vocab", "added_tokens")
+        values = {n: value for n, value in config.items() if n not in kept}
+        directory, vocab = config["directory"], Vocab.from_config(config)
         network = blank_network(directory, vocab, cls.part, values["dtype"])
         values["masking"] = configs.from_dict(
             MaskingConfig, values["masking"], where="masking"
