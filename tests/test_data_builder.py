@@ -19,7 +19,7 @@ from electra_tf.data import builder, manifest
 from electra_tf.errors import UserError
 from electra_tf.recipes.build_data import build_data
 from electra_tf.text import corpus
-from electra_tf.text.vocab import load_vocab
+from electra_tf.text.vocab import AddedToken, Vocab, load_vocab
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -41,11 +41,10 @@ def build(tmp_path, tiny_vocab_file):
             "max_seq_length": 32,
             "num_workers": 1,
             "overwrite": True,
+            "vocab": tiny_vocab_file,
             **options,
         }
-        settings = settings_of(
-            input=str(source / "*"), vocab=tiny_vocab_file, **options
-        )
+        settings = settings_of(input=str(source / "*"), **options)
         return builder.build_data(settings, progress)
 
     return run
@@ -78,6 +77,24 @@ def _ids(folder, split="train"):
             feature = example.features.feature["input_ids"]
             found.append(tuple(feature.int64_list.value))
     return found
+
+
+def test_the_vocabulary_keeps_its_added_tokens(build, tmp_path, tiny_tokens):
+    """Data opens with the vocabulary that it was built with."""
+    added = (AddedToken("[E1]"),)
+    given = Vocab((*tiny_tokens, "[E1]"), added)
+    given.save(str(tmp_path / "mine.txt"))
+    text = b"the cat [E1] sat on the mat\n" * 20
+    made = build(text, vocab=str(tmp_path / "mine.txt"))
+    out = tmp_path / "out"
+    found = load_vocab(str(out / "vocab.txt"))
+    assert found == given
+    manifest.check_vocab(made, found)
+    assert any(given.ids["[E1]"] in ids for ids in _ids(out, "train"))
+    made = build(text)  # replaced by a build with a vocabulary without any
+    found = load_vocab(str(out / "vocab.txt"))
+    manifest.check_vocab(made, found)
+    assert not found.added
 
 
 def test_directory_is_complete(build, tmp_path, tiny_vocab_file):

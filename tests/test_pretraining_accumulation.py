@@ -1,5 +1,6 @@
 """Tests that a batch in parts equals the whole batch."""
 
+import keras
 import numpy as np
 import pretraining_tiny as tiny
 import pytest
@@ -54,6 +55,21 @@ def test_parts_are_the_whole(name):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * largest)
     for key, value in one.items():
         assert float(four[key]) == pytest.approx(float(value), abs=1e-5), key
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_parts_in_16_bits(policy):
+    """The weights of the whole batch are not rounded to 16 bits."""
+    batch = next(iter(tiny.dataset(batch=32)))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        one, _ = _step("electra", 1, batch)
+        four, _ = _step("electra", 4, batch)
+    finally:
+        keras.config.set_dtype_policy(before)
+    for key in ("loss", "mlm_loss", "disc_loss"):
+        assert float(four[key]) == pytest.approx(float(one[key]), rel=0.02), key
 
 
 @pytest.mark.slow

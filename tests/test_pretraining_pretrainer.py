@@ -147,6 +147,9 @@ def test_metrics_are_what_their_names_say():
     used = join(lambda o: o.masked.masked_lm_weights) == 1
     gold = join(lambda o: o.masked.masked_lm_ids)[used]
     expected = {
+        # Of the whole, not a mean of two batches' losses.
+        "loss": join(lambda o: o.token.loss)[used].mean()
+        + 50 * join(lambda o: o.judged.loss)[real].mean(),
         "mlm_loss": join(lambda o: o.token.loss)[used].mean(),
         "mlm_accuracy": (
             join(lambda o: o.token.predictions)[used] == gold

@@ -24,6 +24,7 @@ from electra_tf.data.build_settings import (
 from electra_tf.data.shards import ShardWriter
 from electra_tf.errors import UserError
 from electra_tf.text import accents, corpus, unknown
+from electra_tf.text.vocab import Vocab
 
 _MAX_AUTOMATIC_WORKERS = 8
 _WORTH_A_WORKER_BYTES = 1 << 24
@@ -139,7 +140,6 @@ def assemble(
     files.make_directory(building)
     try:
         finished = _summarise(settings, opened, make(opened, building))
-        opened.vocab.save(files.join(building, manifest.VOCAB_FILE))
     except manifest.LostData:
         raise  # it names the folder
     except BaseException:
@@ -149,7 +149,7 @@ def assemble(
                 files.remove(settings.output)
         raise
     # From here on a failure leaves the folder, which says "not finished".
-    _publish(settings.output, building, finished)
+    _publish(settings.output, building, finished, opened.vocab)
     return finished
 
 
@@ -242,8 +242,12 @@ def _beginnings(paths: Iterable[str], text_field: str) -> Iterator[str]:
                 break
 
 
-def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
-    """Moves the shards in place, after removing old ones."""
+def _publish(
+    output: str, building: str, finished: manifest.Manifest, vocab: Vocab
+) -> None:
+    """Moves the shards in place, after removing old ones, with the
+    vocabulary.
+    """
     files.remove(files.join(output, manifest.FILE))
     for name in files.list_directory(output):
         if name.startswith(("train-", "validation-")) and name.endswith(
@@ -256,10 +260,7 @@ def _publish(output: str, building: str, finished: manifest.Manifest) -> None:
                 files.join(building, shard.file),
                 files.join(output, shard.file),
             )
-    files.rename(
-        files.join(building, manifest.VOCAB_FILE),
-        files.join(output, manifest.VOCAB_FILE),
-    )
+    vocab.save(files.join(output, manifest.VOCAB_FILE))
     finished.save(output)
     files.remove(building)
 

@@ -108,7 +108,9 @@ def write(
 
     # As each row lists them: repeated columns, the prediction, the error.
     named = [names[column] for column in columns]
-    prediction_files.write_rows(path, format, named, lines(), count)
+    prediction_files.write_rows(
+        path=path, format=format, columns=named, rows=lines(), count=count
+    )
 
 
 def _named(columns: Iterable[str]) -> dict[str, str]:

@@ -7,8 +7,10 @@ scores, which are the largest tensor of the step.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
+from electra_tf.errors import UserError
 from electra_tf.models import kernels
 from electra_tf.models.networks import TokenLMHead
 
@@ -16,6 +18,8 @@ _BLOCK = 256  # tokens summed together before a sample is sought among them
 # What the original subtracts from the score of a token that must not be
 # sampled.
 _DISALLOWED = 1000.0
+# Terms of a joint loss that its running mean has room for; ours have 3 at most.
+_MOST_TERMS = 8
 
 
 class Scores(NamedTuple):
@@ -217,6 +221,49 @@ def joint_loss(
             for i, term in enumerate(terms)
         ]
     )
+
+
+class JointMean(keras.metrics.Metric):
+    """Computes the joint loss of many batches: each term's mean is over all.
+
+    Terms have weights of their own (masked tokens, all tokens), so that a mean
+    of the batches' losses would depend on how examples are divided into
+    batches.
+
+    Args:
+      name: the metric's name.
+    """
+
+    def __init__(self, name: str = "loss", dtype: str | None = None):
+        super().__init__(name=name, dtype=dtype)
+        shape = [_MOST_TERMS]
+        self._sums = self.add_variable(shape, "zeros", name="sums")
+        self._weights = self.add_variable(shape, "zeros", name="weights")
+
+    def update_state(self, terms: Sequence[Term]) -> None:
+        """Adds the terms of a batch, or of a part of one.
+
+        Args:
+          terms: see `joint_loss`; their number and order is always the same.
+
+        Raises:
+          UserError: there are more than this metric has room for.
+        """
+        if len(terms) > _MOST_TERMS:
+            raise UserError(
+                f"an objective has {len(terms)} terms; expected "
+                f"{_MOST_TERMS} at most: add up those of the same weights"
+            )
+        room = [[0, _MOST_TERMS - len(terms)]]
+        sums = [t.factor * tf.reduce_sum(t.values * t.weights) for t in terms]
+        weights = [tf.reduce_sum(t.weights) for t in terms]
+        self._sums.assign_add(tf.pad(tf.stack(sums), room))
+        self._weights.assign_add(tf.pad(tf.stack(weights), room))
+
+    def result(self) -> tf.Tensor:
+        """Returns the loss, a float32 scalar."""
+        sums = tf.convert_to_tensor(self._sums)
+        return tf.reduce_sum(tf.math.divide_no_nan(sums, self._weights))
 
 
 # --- samples ----------------------------------------------------------------

@@ -363,6 +363,7 @@ class ElectraPretrainer(Saved, keras.Model):
             judged,
             generated.encoder,
             encoder,
+            tuple(terms),
         )
 
     def _step(self) -> tf.Tensor:
@@ -418,12 +419,18 @@ class ElectraPretrainer(Saved, keras.Model):
         with products.in_bfloat16(self.bfloat16_products):
             with tf.GradientTape() as tape:
                 with read_together(self.embeddings.word_embeddings):
-                    output = self(batch, training=True, totals=totals)
+                    output = self._output(batch, totals)
                 loss = self.optimizer.scale_loss(output.loss)
             gradients = tape.gradient(loss, self.trainable_variables)
-        parts = 1 if totals is None else self.gradient_accumulation
-        self._update_metrics(output, parts)
+        self._update_metrics(output)
         return gradients
+
+    def _output(self, batch: Batch, totals: tf.Tensor | None) -> PretrainOutput:
+        """Computes a training step's output, with `totals` of a part's."""
+        if totals is None:
+            return self(batch, training=True)
+        # Keras would cast an argument of floats to the dtype of computations.
+        return self.call(batch, training=True, totals=totals)
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Computes held-out metrics: no dropout, the same masks each call."""
@@ -461,11 +468,10 @@ class ElectraPretrainer(Saved, keras.Model):
             }
         return {k: v for k, v in found.items() if v is not None}
 
-    def _update_metrics(self, output: PretrainOutput, parts: int = 1) -> None:
-        """Adds a step, or one of its `parts`, to the metrics."""
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    def _update_metrics(self, output: PretrainOutput) -> None:
+        """Adds a step, or a part of one, to the metrics."""
         updates = self.objective.measure(output)
-        updates["loss"] = (output.loss * (replicas * parts),)
+        updates["loss"] = (output.terms,)
         for metric in self._own_metrics:
             metric.update_state(*updates[metric.name])
 

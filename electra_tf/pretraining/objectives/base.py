@@ -19,7 +19,7 @@ from electra_tf.models import flops, networks, randomness
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import losses, masking, packing
 from electra_tf.pretraining.generators import base as generators
-from electra_tf.pretraining.losses import Term, TokenLoss
+from electra_tf.pretraining.losses import JointMean, Term, TokenLoss
 from electra_tf.pretraining.masking import (
     CorruptedBatch,
     MaskedBatch,
@@ -73,6 +73,7 @@ class PretrainOutput(NamedTuple):
     judged: Judged | None  # its predictions
     generator: Any  # the output of the generator's encoder, or of its towers
     discriminator: networks.EncoderOutput | None
+    terms: tuple[Term, ...] = ()  # of the loss
 
 
 class Objective:
@@ -269,12 +270,13 @@ class Objective:
         how often a sample is the original token. `cloze_*`: a two-tower
         generator at every token.
         """
-        names = ["loss", "mlm_loss", "mlm_accuracy"]
+        names = ["mlm_loss", "mlm_accuracy"]
         if self.discriminates:
             names.append("sampled_accuracy")
         if not self.generator.reads_masked:
             names += ["cloze_loss", "cloze_accuracy"]
-        return [keras.metrics.Mean(name=name) for name in names]
+        means = [keras.metrics.Mean(name=name) for name in names]
+        return [JointMean("loss"), *means]
 
     def measure(self, output: PretrainOutput) -> dict[str, tuple]:
         """Returns what a step adds to each of `metrics` but the loss, by name.
