@@ -8,8 +8,8 @@ of the examples a shorter one) and divided into two segments at a random line
 * `build` treats each document by itself, with random numbers that depend on
   the document's key alone, so documents can be worked on anywhere in any
   order; it looks at whole arrays, not at single lines. Segments are always
-  consecutive text, and lines longer than an example are divided rather than
-  cut off.
+  consecutive text, and no token is lost: what does not fit an example begins
+  the next one of its document.
 * `LegacyBuilder` draws from Python's `random` in the original's order and
   carries its state over document ends as the original does.
 
@@ -164,28 +164,40 @@ def build(
         max_seq_length,
         -(-(max_seq_length - _SPECIALS) // 4),
     )
-    # An example takes one line at least, so the document's n-th example can
-    # use the random numbers kept at the place of the document's n-th line.
-    line_count = np.diff(lines.documents)
-    line_keys = np.repeat(keys, line_count)
-    order = np.arange(len(line_keys)) - np.repeat(
-        lines.documents[:-1], line_count
-    )
-    targets = _targets(line_keys, order, max_seq_length)
-    first_line, end_line, place, per_document = _gather(lines, targets)
+    # An example takes one line at least, or all the tokens that it has room
+    # for: so many examples has a document at most, with random numbers each.
+    room = max_seq_length - _SPECIALS
+    tokens = np.diff(lines.starts[lines.documents])
+    most = np.diff(lines.documents) + tokens // room + 1
+    slots = np.concatenate([[0], np.cumsum(most)])
+    slot_keys = np.repeat(keys, most)
+    order = np.arange(len(slot_keys)) - np.repeat(slots[:-1], most)
+    targets = _targets(slot_keys, order, max_seq_length)
+    begin, end, per_document = _gather(lines, targets, slots, room)
+    place = np.repeat(slots[:-1], per_document) + _numbers(per_document)
 
-    keys, order, target = line_keys[place], order[place], targets[place]
-    split = _split(lines.starts, first_line, end_line, target, keys, order)
-    start = lines.starts[first_line]
-    middle = lines.starts[split]
-    end = lines.starts[end_line]
-    first = np.minimum(middle - start, max_seq_length - 2)
-    second = np.minimum(
-        end - middle, np.maximum(0, max_seq_length - first - _SPECIALS)
+    # Where a line is divided, its parts are lines of their own from here on.
+    starts = np.union1d(lines.starts, end)
+    keys, order, target = slot_keys[place], order[place], targets[place]
+    split = _split(
+        starts,
+        np.searchsorted(starts, begin),
+        np.searchsorted(starts, end),
+        target,
+        keys,
+        order,
     )
+    middle = starts[split]
     return _assemble(
-        lines.ids, start, first, middle, second, per_document, cls_id, sep_id
-    )
+        lines.ids, begin, middle - begin, middle, end - middle, per_document,
+        cls_id, sep_id,
+    )  # fmt: skip
+
+
+def _numbers(counts: np.ndarray) -> np.ndarray:
+    """Returns 0, 1, ... count - 1 for each count, one after the other."""
+    before = np.cumsum(counts) - counts
+    return np.arange(counts.sum()) - np.repeat(before, counts)
 
 
 def _targets(
@@ -203,34 +215,54 @@ def _targets(
 
 
 def _gather(
-    lines: Lines, targets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts documents into stretches of lines that reach their targets.
+    lines: Lines, targets: np.ndarray, slots: np.ndarray, room: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Divides documents into stretches of lines that reach their targets.
+
+    A stretch that is longer than `room` ends within a line. So that no
+    document ends with an example of a token or two, the last stretch but one
+    may be a little shorter.
+
+    Args:
+      lines: without empty ones.
+      targets: target lengths.
+      slots: each document's first target, and the number of targets.
+      room: tokens that an example of two segments has room for.
 
     Returns:
-      Each example's first line, the line after its last, the place of its
-      random numbers, and the number of examples of each document.
+      Each example's first token, the token after its last, and the number of
+      examples of each document.
     """
     starts = lines.starts.tolist()
     goals = targets.tolist()
-    first_line: list[int] = []
-    place: list[int] = []
+    least = min(SHORTEST_TARGET, room // 2)
+    begins: list[int] = []
+    ends: list[int] = []
     per_document: list[int] = []
     bounds = lines.documents.tolist()
-    for begin, end in itertools.pairwise(bounds):
-        here, n = begin, begin
-        while here < end:
-            first_line.append(here)
-            place.append(n)
-            here = bisect_left(starts, starts[here] + goals[n], here + 1, end)
-            n += 1
-        per_document.append(n - begin)
-    first = np.array(first_line, np.int64)
-    counts = np.array(per_document, np.int64)
-    # An example ends where the next of its document begins.
-    last = np.append(first[1:], 0)
-    last[np.cumsum(counts)[counts > 0] - 1] = lines.documents[1:][counts > 0]
-    return first, last, np.array(place, np.int64), counts
+    for (line, last), slot in zip(itertools.pairwise(bounds), slots.tolist()):
+        here, stop, before = starts[line], starts[last], len(begins)
+        while here < stop:
+            begins.append(here)
+            end = bisect_left(starts, here + goals[slot], line + 1, last)
+            # One line is one segment, with one [SEP].
+            longest = room + (end == line + 1)
+            line, here, begin = end, starts[end], here
+            if here - begin > longest:
+                here = begin + longest
+                line -= 1
+                if stop - here < least:
+                    here = stop - least
+                while starts[line] > here:
+                    line -= 1
+            ends.append(here)
+            slot += 1
+        per_document.append(len(begins) - before)
+    return (
+        np.array(begins, np.int64),
+        np.array(ends, np.int64),
+        np.array(per_document, np.int64),
+    )
 
 
 def _split(

@@ -157,6 +157,7 @@ class Report:
         weights.
       leftover: names of unused weights, ours or the source's.
       assumed: defaults that were used, as it does not say them.
+      replaced: settings that the checkpoint decides, and that were others.
       slots: number of variables with loaded Adam slots.
       step: the step at which training continues.
     """
@@ -167,6 +168,7 @@ class Report:
     new: tuple[str, ...] = ()
     leftover: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     slots: int = 0
     step: int = 0
 
@@ -183,6 +185,11 @@ class Report:
             )
         if self.assumed:
             lines.append("taken by default: " + "; ".join(self.assumed))
+        if self.replaced:
+            lines.append(
+                "decided by the checkpoint, not by the settings: "
+                + "; ".join(self.replaced)
+            )
         if self.new:
             lines.append(
                 f"newly initialised ({len(self.new)}): {_some(self.new)}"

@@ -273,12 +273,14 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             objective=objective,
             train=train,
         )
+        replaced: tuple[str, ...] = ()
         if (
             kept is None
             or extend_vocab
             or _networks(kept) != _networks(settings)
         ):
-            settings = start.fit_settings(settings, checkpoint)
+            asked, settings = settings, start.fit_settings(settings, checkpoint)
+            replaced = start.replaced(asked, settings)
         made = cls.from_config(
             settings,
             vocab=checkpoint.vocab,
@@ -287,7 +289,8 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             seed=seed,
             vocab_rows=about.vocab_size,
         )
-        made.load_report = start.load(made, checkpoint, with_optimizer=False)
+        report = start.load(made, checkpoint, with_optimizer=False)
+        made.load_report = dataclasses.replace(report, replaced=replaced)
         if made.load_report.new:
             _log.warning("%s", made.load_report)
         return made

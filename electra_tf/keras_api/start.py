@@ -24,6 +24,10 @@ _SHAPE = (
     "intermediate_size", "max_positions", "type_vocab_size", "gelu",
     "layer_norm_epsilon",
 )  # fmt: skip
+# The same of a GeneratorConfig.
+_GENERATOR = (
+    "kind", "embeddings", "wrap_around", "hidden_fraction", "layers_fraction",
+)  # fmt: skip
 _TABLES, _GENERATOR_TABLES = "embeddings/", "generator/embeddings/"
 
 
@@ -158,6 +162,25 @@ def fit_settings(
                 "start from the discriminator alone"
             )
     return dataclasses.replace(settings, model=model, generator=generator)
+
+
+def replaced(
+    asked: PretrainSettings, fitted: PretrainSettings
+) -> tuple[str, ...]:
+    """Returns what `fit_settings` changed: "model.num_layers 6, not 12".
+
+    Args:
+      asked: the settings before.
+      fitted: its result.
+    """
+    found = []
+    for section, names in (("model", _SHAPE), ("generator", _GENERATOR)):
+        before, after = getattr(asked, section), getattr(fitted, section)
+        for name in set(names) - {"vocab_size"}:  # always the vocabulary's
+            old, new = getattr(before, name), getattr(after, name)
+            if new != old and old is not None:
+                found.append(f"{section}.{name} {new}, not {old}")
+    return tuple(sorted(found))
 
 
 def _is_encoder(about: DirectoryConfig, wanted: GeneratorConfig) -> bool:

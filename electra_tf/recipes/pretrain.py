@@ -174,7 +174,7 @@ def pretrain(
         loop.make_deterministic(settings.train.seed)
 
         # Where the weights come from.
-        checkpoint = None
+        checkpoint, chosen_settings = None, settings
         if init_from:
             resumed = start.resumed_settings(settings, output)
             if resumed is None:
@@ -204,7 +204,10 @@ def pretrain(
             pretrainer.compile()
             report = None
             if checkpoint is not None:
-                report = start.load(pretrainer, checkpoint, init_optimizer)
+                report = dataclasses.replace(
+                    start.load(pretrainer, checkpoint, init_optimizer),
+                    replaced=start.replaced(chosen_settings, settings),
+                )
             elif settings.generator.frozen and not init_from:
                 raise UserError(
                     "generator.frozen: a generator that is not trained has to "

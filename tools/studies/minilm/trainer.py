@@ -23,7 +23,9 @@ GLUE = {  # folder, columns of texts, column of the answer
     "mrpc": ("MRPC", ["#1 String", "#2 String"], "Quality"),
     "stsb": ("STS-B", ["sentence1", "sentence2"], "score"),
 }
-STRIDE, MAX_ANSWER, CANDIDATES = 128, 30, 20
+# DISTANCE is that of the starts of two windows; tokenizers' `stride` is their
+# overlap instead.
+DISTANCE, MAX_ANSWER, CANDIDATES = 128, 30, 20
 Row = dict[str, Any]
 
 
@@ -163,9 +165,12 @@ def questions(settings: Row, tokenizer: Any) -> Prepared:
     def windows(rows: list[tuple], training: bool) -> list[Row]:
         found = []
         for number, (_, question, context, answers) in enumerate(rows):
+            words = tokenizer(question, add_special_tokens=False)["input_ids"]
+            room = settings["max_seq_length"] - 3 - len(words)
             made = tokenizer(
                 question, context, truncation="only_second",
-                max_length=settings["max_seq_length"], stride=STRIDE,
+                max_length=settings["max_seq_length"],
+                stride=max(0, room - DISTANCE),
                 return_overflowing_tokens=True, return_offsets_mapping=True,
             )  # fmt: skip
             for i in range(len(made["input_ids"])):
