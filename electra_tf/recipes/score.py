@@ -331,7 +331,9 @@ def _check_files(
     if source is not None:
         prediction_files.check_input(source)
     prediction_files.check_output(output, overwrite)
-    if output and not keeps:
+    if output and keeps:
+        lines.check_text_name(output)
+    elif output:
         prediction_files.check_name(output, "--output")
     if best:
         prediction_files.check_name(best, "--best")
