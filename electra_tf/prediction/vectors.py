@@ -19,7 +19,11 @@ from electra_tf.hub.pretrained import Encoder
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import task_of_model
 from electra_tf.prediction.predictor import Inference, Row
-from electra_tf.prediction.resumable import Done, weights_digest
+from electra_tf.prediction.resumable import (
+    Done,
+    tokenizer_settings,
+    weights_digest,
+)
 from electra_tf.tasks import records
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.texts.task import pair_rows
@@ -87,7 +91,7 @@ class Vectors:
         """Returns what decides the vectors."""
         return {
             "weights": weights_digest([self.encoder]),
-            "vocabulary": self._tokenizer.vocab.fingerprint(),
+            **tokenizer_settings(self._tokenizer),
             "column": self._column,
             "pooling": self._pooling, "normalize": self._normalize,
             "max_seq_length": self.length, "columns to keep": self._keep,

@@ -194,9 +194,8 @@ def score(
         "method": scorer.method,
         "max_seq_length": scorer.max_length,
         "weights": resumable.weights_digest([scorer.network]),
+        **resumable.tokenizer_settings(scorer.tokenizer),
     }
-    if vocab:
-        about["vocabulary"] = scorer.tokenizer.vocab.fingerprint()
     if on_beam:
         how = spread.Spread(
             beam_args, num_workers, rows_per_shard, overwrite,
