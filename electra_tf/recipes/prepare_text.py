@@ -6,6 +6,7 @@ from typing import Annotated
 
 from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
+from electra_tf.recipes.interrupts import sigterm_interrupts
 from electra_tf.recipes.lines import check_text_name, write_lines
 from electra_tf.recipes.progress import ProgressLine
 
@@ -138,21 +139,22 @@ def prepare_text(
     def lines() -> Iterator[str]:
         first = True
         for document in preparation.run(reader):
-            if not first:
+            if not (first or document.continues):
                 yield ""
             first = False
-            yield from document
+            yield from document.lines
             done = preparation.after["documents"]
             bar.update(
                 reader.bytes_read, reader.bytes_total, f"{done:,} documents"
             )
 
     try:
-        if output:
-            write_lines(output, lines())
-        else:
-            for _ in lines():
-                pass
+        with sigterm_interrupts():
+            if output:
+                write_lines(output, lines())
+            else:
+                for _ in lines():
+                    pass
     finally:
         bar.close()
     return PreparedText(
