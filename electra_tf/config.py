@@ -60,7 +60,8 @@ class Setting:
     def bounds(self) -> str:
         """Describes which numbers are allowed; empty where all are."""
         return " and ".join(
-            f"{name.replace('_', ' ')} {value:g}"
+            f"{name.replace('_', ' ')} "
+            f"{value if isinstance(value, int) else f'{value:g}'}"
             for name in ("at_least", "above", "at_most", "below")
             if (value := getattr(self, name)) is not None
         )

@@ -17,14 +17,16 @@ def vocab(tiny_tokens):
 
 
 def save(
-    path, tokens, objective="electra", discriminator=True, scale=3, **fields
-):
+    path, tokens, objective="electra", discriminator=True, scale=3,
+    positions=40, **fields,
+):  # fmt: skip
     """Writes a model directory; returns its path as a str."""
     known = vocab(tokens)
     shape = ModelConfig(
         # More rows than tokens, as some checkpoints have.
         vocab_size=len(known) + 3, embedding_size=8, hidden_size=8,
-        num_layers=2, num_heads=2, intermediate_size=16, max_positions=40,
+        num_layers=2, num_heads=2, intermediate_size=16,
+        max_positions=positions,
     )  # fmt: skip
     if fields.pop("no_generator", False):
         generator = None

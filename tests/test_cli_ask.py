@@ -117,6 +117,10 @@ def test_many_questions_and_resuming(run, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(recipe.Asker, "answer", interrupted)
     assert run(*words) == 130
+    done.clear()
+    words.append("--text_field=body")
+    assert run(*words) == 130
+    assert "another text_field; starting again" in capsys.readouterr().err
     monkeypatch.setattr(recipe.Asker, "answer", whole)
     assert run(*words) == 0
     assert "resuming after 3 lines" in capsys.readouterr().err

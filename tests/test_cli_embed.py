@@ -3,12 +3,19 @@
 import json
 import pathlib
 
+import fine_tuned_models
 import numpy as np
 import pytest
+import serving_models
+import tensorflow as tf
 
 import electra_tf
 from electra_tf.cli import app
-from electra_tf.prediction import resumable
+from electra_tf.exporting import servable
+from electra_tf.models import task_networks
+from electra_tf.models.config import ModelConfig, TaskHeadConfig
+from electra_tf.prediction import predictor, resumable
+from electra_tf.text.vocab import load_vocab
 
 TEXTS = ["the cat sat", "a house", "not that one " * 40, "the dog"]
 
@@ -131,6 +138,34 @@ def test_interrupted_it_resumes(tiny_model, source, tmp_path, monkeypatch):
     assert (tmp_path / "v.npy").read_bytes() == (
         tmp_path / "whole.npy"
     ).read_bytes()
+
+
+def test_a_fine_tuned_model_reads_as_much_as_its_export(
+    tiny_vocab_file, tmp_path
+):
+    vocab = load_vocab(tiny_vocab_file)
+    shape = serving_models.SHAPE | {"max_positions": 32}
+    network = task_networks.task_network(
+        ModelConfig(vocab_size=len(vocab), **shape),
+        TaskHeadConfig("sequence", 2, ("0", "1")),
+    )
+    network.build()
+    about = fine_tuned_models.about(
+        "classification", {"max_seq_length": 16}, {"labels": ["0", "1"]}
+    )
+    model = fine_tuned_models.save(tmp_path / "m", network, vocab, about)
+    source = tmp_path / "rows.jsonl"
+    source.write_text(json.dumps({"text": TEXTS[2]}))
+    output = tmp_path / "v.npy"
+    signatures = servable.of_predictor(predictor.load(model)).signatures()
+    for pooling, name in (("mean", "embed"), ("first", "embed_first")):
+        flags = [f"--pooling={pooling}", "--overwrite"]
+        assert embed(model, source, output, *flags) == 0
+        served = signatures[name](text=tf.constant([TEXTS[2]]))["embedding"]
+        np.testing.assert_allclose(np.load(output), served, atol=1e-5)
+    whole = [*flags, "--max_seq_length=32"]
+    assert embed(model, source, output, *whole) == 0
+    assert not np.allclose(np.load(output), served, atol=1e-3)
 
 
 @pytest.mark.parametrize(

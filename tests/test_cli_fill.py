@@ -6,6 +6,8 @@ import generation_models as models
 import pytest
 
 from electra_tf.cli import app
+from electra_tf.prediction import resumable
+from electra_tf.recipes import fill as recipe
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,37 @@ def test_a_file(model, tmp_path, capsys):
     assert run(model, f"--input={source}", f"--output={shown}") == 0
     header, *table = shown.read_text("utf-8").splitlines()
     assert header.split("\t")[:2] == ["text", "filled"] and len(table) == 5
+
+
+def test_another_vocabulary_starts_again(
+    model, tiny_tokens, tmp_path, monkeypatch, capsys
+):
+    source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_text("[MASK]\nthe [MASK]\n[MASK] cat\n", "utf-8")
+    tokens = models.vocab(tiny_tokens).tokens
+    files = []
+    for name, some in (("a", tokens), ("b", (*tokens[:-2], *tokens[:-3:-1]))):
+        files.append(tmp_path / f"{name}.txt")
+        files[-1].write_text("\n".join(some) + "\n", "utf-8")
+    words = [f"--input={source}", f"--output={target}"]
+    monkeypatch.setattr(resumable, "PART_SECONDS", -1.0)
+    monkeypatch.setattr(recipe, "_CHUNK", 1)
+    rows, done = recipe._rows, []
+
+    def interrupted(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(arguments)
+        return rows(*arguments)
+
+    for file in files:
+        done.clear()
+        monkeypatch.setattr(recipe, "_rows", interrupted)
+        assert run(model, *words, f"--vocab={file}") == 130
+    assert "another vocabulary; starting again" in capsys.readouterr().err
+    monkeypatch.setattr(recipe, "_rows", rows)
+    assert run(model, *words, f"--vocab={files[1]}") == 0
+    assert "resuming after 2 lines" in capsys.readouterr().err
 
 
 def test_nothing_but_special_tokens(model, tmp_path, capsys):

@@ -94,6 +94,22 @@ def test_without_a_discriminator(tmp_path, tiny_tokens, model, capfd):
     assert capfd.readouterr().out.strip() and plain.strip()
 
 
+def test_a_critic_of_fewer_positions(tmp_path, tiny_tokens, model, capfd):
+    critic = models.save(tmp_path / "c", tiny_tokens, positions=12)
+    words = [f"--critic_model={critic}", "--num_iterations=2"]
+    prompt = f"--prompt={'the cat ' * 10}"
+    assert run(model, *words, prompt, "--length=10") == 0
+    assert run(model, *words, "--length=11") == 2
+    message = "--length=11: expected 1 to 10, the tokens that the model and its"
+    assert message in capfd.readouterr().err
+    assert run(model, *words, "--max_seq_length=13") == 2
+    message = capfd.readouterr().err.strip().splitlines()[-1]
+    assert message.endswith(
+        "--max_seq_length=13: the generator has 40 positions, but the critic "
+        "12; give at most 12, or another --critic_model"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

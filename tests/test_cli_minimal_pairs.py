@@ -120,6 +120,30 @@ def test_files_without_pairs(tmp_path, name, text, message):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("column", ["good", "bad", "paradigm", "phenomenon"])
+def test_columns_that_are_given_must_be_there(tmp_path, column):
+    table, rows = tmp_path / "x.tsv", tmp_path / "x.jsonl"
+    table.write_text("good\tbad\tuid\na\tb\tk\n", "utf-8")
+    rows.write_text('{"good": "a", "bad": "b", "uid": "k"}\n', "utf-8")
+    for path, line in ((table, 2), (rows, 1)):
+        with pytest.raises(UserError) as error:
+            pairs_.read(str(path), {column: "kidn"})
+        assert str(error.value) == (
+            f"{path}:{line}: no column 'kidn'; there are 'good', 'bad', 'uid' "
+            f"(--{column}_column names another)"
+        )
+
+
+def test_files_without_columns_take_no_names_of_them(tmp_path, capsys):
+    path = tmp_path / "agreement-x.txt"
+    path.write_text("a bad one\na good one\n", "utf-8")
+    flags = [f"--input={path}", "--phenomenon_column=kind"]
+    assert app.run(["minimal-pairs", "--model=none", *flags]) == 2
+    message = capsys.readouterr().err
+    assert f"{path}: has no columns" in message
+    assert "--phenomenon_column" in message
+
+
 def test_ties_are_half():
     assert pairs_.judge(-10.0, -10.0 - 1e-6) == 0.5 == pairs_.judge(0, 0)
     assert pairs_.judge(-10.0, -10.1) == 1 and pairs_.judge(-10.1, -10) == 0

@@ -220,6 +220,14 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--rerank", "--keep_share=1"], "--keep_share: not with --rerank"),
         (["--rerank"], "text.txt:1: expected id, candidate"),
         (["--best=x.tsv"], "--best: only with --rerank"),
+        (
+            ["--keep_share=0.5", "--output=clean.txt.xz"],
+            "--output: clean.txt.xz: is written as text, or text in .gz",
+        ),
+        (
+            ["--keep_above=-9", "--output=clean.csv.gz"],
+            "--output: clean.csv.gz: is written as text, or text in .gz",
+        ),
         (["--output=scores.doc"], "--output: scores.doc: expected a name"),
         (["--method=electric"], "was not pre-trained with"),
         (["--method=best"], "--method"),

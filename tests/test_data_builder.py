@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -9,16 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from data_builds import settings_of
 
-from electra_tf.data import builder, manifest
+from electra_tf.data import builder, examples, manifest
 from electra_tf.errors import UserError
 from electra_tf.recipes.build_data import build_data
-from electra_tf.text import corpus
+from electra_tf.text import cleaning, corpus
+from electra_tf.text.cleaning import Cleaning
+from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.vocab import AddedToken, Vocab, load_vocab
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -333,6 +337,57 @@ def test_legacy_is_one_sequence(build, tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "PART_BYTES", 2048)
     build(_text(), output=str(tmp_path / "b"), **options)
     assert _ids(tmp_path / "a") == _ids(tmp_path / "b")
+
+
+def _whole(text, vocab_file):
+    """The ids of one LegacyBuilder's examples, all documents at once."""
+    words = load_vocab(vocab_file)
+    documents = cleaning.clean_text(
+        text, Cleaning(cut_lines=False), Counter(), split_at_blank=True,
+        path="x",
+    )  # fmt: skip
+    rows = [line for lines in documents for line in lines]
+    tokens = Tokenizer(words)(tf.constant(rows))
+    made = examples.LegacyBuilder(32, words.cls_id, words.sep_id, 0).add(
+        examples.Lines(
+            tokens.flat_values.numpy(), tokens.row_splits.numpy(),
+            np.cumsum([0, *map(len, documents)]),
+        )
+    )  # fmt: skip
+    return [
+        tuple(made.ids[a:b].tolist())
+        for a, b in itertools.pairwise(made.starts)
+    ]
+
+
+_LONG_LINE = b"the cat sat on a mat " * 5000  # 105 KB
+_LEGACY = {
+    "documents": (_text(40), 100),
+    "ends in blank lines": (b"the cat sat\n" * 40 + b"\n \n\n", 65),
+    "as long as two parts": (b"the cat sat on\n\n" + b"a cat\n" * 8, 32),
+    "without an end of line": (b"a mat\n" * 50 + b"the cat", 64),
+    "one line": (_LONG_LINE, 1000),
+    "lines over a part": (
+        b"a\n" + _LONG_LINE + b"\nb\n\nc\n" + _LONG_LINE + b"\n\nd\n", 4096,
+    ),
+    "over 2 MiB": (
+        _text(4000).replace(b"\n\n", b"\n") * 4 + b"\n\nthe end\n",
+        corpus.PART_BYTES,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _LEGACY)
+def test_legacy_is_the_original_whatever_the_parts(
+    build, tmp_path, monkeypatch, tiny_vocab_file, case
+):
+    text, part_bytes = _LEGACY[case]
+    monkeypatch.setattr(corpus, "PART_BYTES", part_bytes)
+    made = build(text, legacy=True, validation_fraction=0.0, num_shards=1)
+    found, expected = _ids(tmp_path / "out"), _whole(text, tiny_vocab_file)
+    assert len(found) == len(expected)
+    assert found == expected
+    assert made.repairs["long_lines_cut"] == 0
 
 
 def _command(tmp_path, vocab, *more):

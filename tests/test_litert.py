@@ -12,10 +12,12 @@ import tokenizers
 
 import electra_tf
 from electra_tf import files, litert
+from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.exporting import tflite
 from electra_tf.models import lite_encoder, networks
 from electra_tf.models.config import ModelConfig
+from electra_tf.prediction import predictor
 from electra_tf.serving.server import (
     cancelable,
     lite_signatures,
@@ -329,6 +331,35 @@ def test_a_file_has_what_its_reader_needs(colours, tmp_path):
 
 
 # --- served -------------------------------------------------------------------
+
+
+def test_an_export_that_fails_leaves_no_file(
+    colours, tmp_path, monkeypatch, capsys
+):
+    output, data = tmp_path / "c.tflite", tmp_path / "data"
+    flags = [
+        f"--model={colours}", f"--output={output}", "--format=tflite",
+        "--int8", f"--data={data}",
+    ]  # fmt: skip
+    assert app.run(["export", *flags]) == 2
+    assert str(data) in capsys.readouterr().err
+    data.mkdir()
+    (data / "dev.tsv").write_text("text\tlabel\nthe cat\tred\n")
+    evaluate = predictor.evaluate
+
+    def fails(loaded):
+        if loaded.int8:
+            raise UserError("no room")
+        return evaluate(loaded)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictor, "evaluate", fails)
+        assert app.run(["export", *flags]) == 2
+    assert "no room" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert app.run(["export", *flags]) == 0
+    assert "in float32" in capsys.readouterr().out
+    assert output.exists()
 
 
 @pytest.mark.slow

@@ -57,6 +57,27 @@ def test_generator_fractions():
 
 
 @pytest.mark.parametrize(
+    ("fraction", "width", "near"),
+    [
+        (0.001, 0, "0.00390625 (width 1)"),
+        (0.8, 205, "0.796875 (width 204), 0.808594 (width 207)"),
+    ],
+)
+def test_generators_of_impossible_widths(fraction, width, near):
+    small = ModelConfig.of_size("small")
+    for untied in (False, True):
+        with pytest.raises(UserError) as error:
+            small.generator(fraction, untied=untied)
+        assert str(error.value) == (
+            f"generator.hidden_fraction: {fraction} of model.hidden_size 256 "
+            f"is a width of {width}, which no generator has; the nearest that "
+            f"work: {near}"
+        )
+    for text in near.split(", "):
+        assert small.generator(float(text.split()[0])).num_heads
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [("num_heads", 3), ("num_layers", 0), ("hidden_dropout", 1.0)],
 )

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import signal
 from unittest.mock import ANY
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from electra_tf.errors import UserError
 from electra_tf.recipes.build_data import build_data
 from electra_tf.recipes.prepare_text import prepare_text
+from electra_tf.text import corpus, prepare
 
 ENGLISH = "The caf\u00c3\u00a9 was closed, and the cat sat in the sun."
 CHINESE = "今天的天气很好\uff0c我们在公园里散步。"
@@ -99,6 +101,30 @@ def test_what_build_data_reads(text, tmp_path, tiny_vocab_file):
     for shard in shards:
         again = tmp_path / "b" / shard.name
         assert shard.read_bytes() == again.read_bytes()
+
+
+def test_pieces_of_a_document_stay_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus.Reader.__init__, "__kwdefaults__", {
+        **corpus.Reader.__init__.__kwdefaults__, "part_bytes": 128,
+    })  # fmt: skip
+    source, target = tmp_path / "a.txt", tmp_path / "out.txt"
+    documents = ["\n".join(f"{n} {i}" for i in range(60)) for n in "abc"]
+    source.write_text("\n\n".join(documents).replace("b 9", "\u2003"), "utf-8")
+    prepare_text(str(source), str(target))
+    assert target.read_text() == "\n\n".join(documents).replace(
+        "b 9\n", ""
+    ) + "\n"  # fmt: skip
+
+
+def test_sigterm_leaves_no_file(text, tmp_path, monkeypatch):
+    def killed(*_):
+        signal.raise_signal(signal.SIGTERM)
+        yield []
+
+    monkeypatch.setattr(prepare.Preparation, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_text(str(text), str(tmp_path / "out.txt"))
+    assert [p.name for p in tmp_path.iterdir()] == ["text.txt"]
 
 
 def test_a_failure_leaves_no_file(text, tmp_path):

@@ -130,6 +130,13 @@ def test_other_vocabulary_is_refused(data, tmp_path, capfd):
         ("model.max_positions=16", "max_positions"),
         ("objective.temperature=0", "temperature"),
         ("train.batch_size=many", "batch_size"),
+        (
+            "train.seed=-1",
+            "train.seed: expected at least 0 and at most 4294967",
+        ),
+        ("train.seed=4294967296", "at most 4294967295, got 4294967296"),
+        ("train.layerwise_lr_decay=0.8", "train.layerwise_lr_decay: is for fi"),
+        ("generator.hidden_fraction=0.001", "generator.hidden_fraction: 0.001"),
     ],
 )
 def test_wrong_settings_are_named(data, tmp_path, capfd, change, expected):

@@ -439,6 +439,11 @@ def test_parts_of_something_else_are_not_taken(
     begin()
     assert "another columns to keep" in first_note(loaded, keep=["id"])
     begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded, "engine", "litert")
+        patch.setattr(loaded.tokenizer, "lower_case", False)
+        assert "another lower_case, engine;" in first_note(loaded)
+    begin()
     os.utime(many, (1, 1))
     assert "another time of the input; starting again" in first_note(loaded)
     begin()
@@ -488,7 +493,7 @@ def test_rows_that_were_read_in_another_way_are_not_used(
     source = write(tmp_path / "in.csv", "id,x;text\n1,a;the cat\n")
     target, notes = str(tmp_path / "o.jsonl"), []
 
-    def stopped(**_):
+    def stopped(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -83,6 +83,8 @@ def test_evaluations_in_steps_or_at_the_end():
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"warmup_proportion": 1.5}, "warmup_proportion"),
         ({"num_trials": 0}, "num_trials"),
+        ({"seed": -1}, "seed: expected at least 0"),
+        ({"seed": 2**32 - 2, "num_trials": 3}, "at most 4294967293"),
         ({"early_stopping_patience": 0}, "early_stopping_patience"),
         ({"num_train_steps": 5, "num_train_epochs": 1.0}, "num_train_steps"),
         ({"layerwise_lr_decay": -1.0}, "layerwise_lr_decay"),

@@ -229,6 +229,35 @@ def test_cutting_into_parts_changes_nothing(
     assert _squeeze(cut) == _squeeze(whole)
 
 
+@given(
+    st.lists(_pieces, max_size=120).map("".join),
+    st.integers(8, 100),
+    st.booleans(),
+)
+def test_parts_of_whole_lines(tmp_path_factory, text, part_bytes, blank):
+    """Without cutting lines, parts have the same documents, line by line."""
+    path = _write(tmp_path_factory.getbasetemp(), "lines.txt", text.encode())
+    options = {"blank_lines_separate_documents": blank}
+    plan = Cleaning(cut_lines=False)
+    parts = corpus.Reader(
+        [path], part_bytes=part_bytes, cut_lines=False, **options
+    )
+    found, current, open_ = [], [], False
+    for part in parts:
+        assert open_ == (part.piece > 0)
+        open_ = not part.ends
+        made = corpus.documents(part, plan, Counter(), "text")
+        if part.identity is None:
+            found += made
+            continue
+        current += [line for lines in made for line in lines]
+        if part.ends:
+            found += [current] * bool(current)
+            current = []
+    assert not open_ and not current
+    assert found == _documents([path], plan, **options)[0]
+
+
 def _squeeze(documents):
     """Returns the documents without white space, and without empty ones."""
     texts = (b"".join(b"".join(lines).split()) for lines in documents)

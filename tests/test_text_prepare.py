@@ -69,7 +69,13 @@ def prepared(tmp_path, text, part_bytes=corpus.PART_BYTES, **options):
     path.write_text(text, "utf-8")
     made = prepare.Preparation(options.pop("cleaning", Cleaning()), **options)
     reader = corpus.Reader([str(path)], part_bytes=part_bytes)
-    return list(made.run(reader)), made
+    found = []
+    for document in made.run(reader):
+        if document.continues:
+            found[-1] += document.lines
+        else:
+            found.append(document.lines)
+    return found, made
 
 
 def test_counts(tmp_path):
@@ -107,7 +113,28 @@ def test_words_of_chinese(tmp_path):
 def test_a_document_in_pieces_counts_once(tmp_path):
     text = "\n".join(f"line number {i}" for i in range(100))
     found, made = prepared(tmp_path, text, part_bytes=256)
-    assert len(found) > 3
-    assert [line for lines in found for line in lines] == text.split("\n")
+    assert found == [text.split("\n")]
     assert made.after["documents"] == made.before["documents"] == 1
     assert made.after["lines"] == 100
+
+
+def test_documents_after_one_in_pieces(tmp_path):
+    long = [f"line number {i}" for i in range(40)]
+    documents = [["a short one"], long, ["b"], long, ["x", "y"], long]
+    text = "\n\n".join("\n".join(lines) for lines in documents)
+    found, made = prepared(tmp_path, text, part_bytes=256)
+    assert found == documents
+    assert made.after["documents"] == made.before["documents"] == 6
+    # Without its first pieces, which are short lines, it begins later.
+    cleaning = Cleaning(min_line_length=14)
+    found, made = prepared(tmp_path, text, part_bytes=64, cleaning=cleaning)
+    assert found == [long[10:]] * 3
+    assert (made.before["documents"], made.after["documents"]) == (6, 3)
+
+
+@pytest.mark.parametrize("blank", ["\u2003", "\u2003 \ufeff", "\u2028\u3000"])
+def test_lines_of_space_alone_are_left_out(tmp_path, blank):
+    found, made = prepared(tmp_path, f"a\n{blank}\nb\n\n{blank}\n\nc\n")
+    assert found == [["a", "b"], ["c"]]
+    assert made.before == made.after
+    assert (made.after["documents"], made.after["lines"]) == (2, 3)

@@ -11,7 +11,7 @@ from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.training import precision
-from electra_tf.training.settings import check_run
+from electra_tf.training.settings import MAX_SEED, check_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,18 @@ def test_a_pretraining_run_from_before_some_settings(tmp_path, monkeypatch):
     assert precision.resolved("auto", str(tmp_path)) == "float32"
     check_run(str(tmp_path), now, cls=PretrainSettings)
     assert recorded(old, "x") == settings
+
+
+def test_a_run_with_settings_that_had_no_effect(tmp_path):
+    now = config.to_dict(PretrainSettings())
+    old = json.loads(json.dumps(now))
+    old["train"] |= {"layerwise_lr_decay": 0.8, "precision": "auto"}
+    _kept(tmp_path, old)
+    check_run(str(tmp_path), now, cls=PretrainSettings)
+    old["train"]["seed"] = -1
+    assert recorded(old, "x").train == dataclasses.replace(
+        PretrainSettings().train, seed=MAX_SEED
+    )
 
 
 def test_what_identifies_the_data_is_no_setting():

@@ -117,6 +117,7 @@ def open_build(settings: BuildSettings) -> OpenedBuild:
         word_segmenter=settings.word_segmenter if words else None,
         min_line_length=settings.min_line_length,
         strict=settings.strict,
+        cut_lines=not settings.legacy,
     )
     kept = dataclasses.asdict(settings)
     for name in _NOT_KEPT:

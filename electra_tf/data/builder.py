@@ -87,6 +87,7 @@ def build_data(
             part_bytes=corpus.PART_BYTES,
             strict=settings.strict,
             text_field=settings.text_field,
+            cut_lines=not settings.legacy,
         )
         tally = _Tally(settings, building, reader.bytes_total)
         with contextlib.closing(

@@ -22,6 +22,7 @@ import dataclasses
 import itertools
 import random
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -344,20 +345,26 @@ class LegacyBuilder:
         self._lines: list[np.ndarray] = []
         self._length = 0
 
-    def add(self, lines: Lines) -> Examples:
-        """Returns the examples that `lines` complete; its documents end."""
+    def add(self, lines: Lines, ends: Sequence[bool] | None = None) -> Examples:
+        """Returns the examples that `lines` complete.
+
+        Args:
+          lines: documents, or pieces of them.
+          ends: whether each of them ends its document, if not all do. What is
+            left of one that does not is joined by the next one's lines.
+        """
         made: list[tuple[np.ndarray, int]] = []
         per_document = []
         starts = lines.starts.tolist()
         bounds = lines.documents.tolist()
-        for begin, end in itertools.pairwise(bounds):
+        for i, (begin, end) in enumerate(itertools.pairwise(bounds)):
             before = len(made)
             for line in range(begin, end):
                 self._lines.append(lines.ids[starts[line] : starts[line + 1]])
                 self._length += starts[line + 1] - starts[line]
                 if self._length >= self._target:
                     made.append(self._make())
-            if self._length:
+            if self._length and (ends is None or ends[i]):
                 made.append(self._make())
             per_document.append(len(made) - before)
         lengths = [len(ids) for ids, _ in made]

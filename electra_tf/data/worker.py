@@ -98,15 +98,22 @@ class UnitWorker:
         fingerprints: list[bytes] = []
         identities: list[bytes] = []
         pieces: list[int] = []
+        last: list[bool] = []
         for part in unit:
             found = corpus.documents(
                 part, self._cleaning, counts, settings.text_field
             )
             names = [fingerprint(lines) for lines in found]
+            if self._legacy and not found and part.piece and part.ends:
+                # Nothing follows, but the document of those before ends.
+                found = [[]]
+                name = [part.identity or b"", b"%d" % part.piece]
+                names = [fingerprint(name)]
             documents += found
             fingerprints += names
             identities += [part.identity or name for name in names]
             pieces += [part.piece] * len(names)
+            last += [part.ends] * len(names)
         if self._tokenizer.strip_accents:
             counts.update(accents.changes(_sample(documents)))
         lines = self._tokenize(documents)
@@ -118,7 +125,7 @@ class UnitWorker:
             validation_fraction=settings.validation_fraction,
         )
         if self._legacy:
-            made = self._legacy.add(lines)
+            made = self._legacy.add(lines, last)
         else:
             made = examples_lib.build(
                 lines,

@@ -5,7 +5,7 @@ network. It takes one row at a time, of any length that the model reads
 (`resize_tensor_input`). Further data for readers follows in the same file, as a
 zip archive:
 
-    electra_tf.json   task, labels, lengths, inputs, outputs; see `write`
+    electra_tf.json   task, labels, lengths, inputs and outputs
     vocab.txt         the tokens, one a line
     labels.txt        the labels, one a line, where there are any
     tokenizer.json    both, for the library `tokenizers`
@@ -38,33 +38,24 @@ TOLERANCE = 1e-4
 """How far a float32 output may be from the model's: for each 1 of it."""
 
 
-class Written(NamedTuple):
-    """The result of an export."""
+class Prepared(NamedTuple):
+    """A file that is ready to be written."""
 
-    path: str
+    content: bytes
     description: dict[str, Any]  # of electra_tf.json
     difference: float  # the largest between an output and the model's
 
 
-def write(
-    servable: Servable,
-    path: str,
-    signatures: Sequence[str] | None = None,
-    int8: bool = False,
-) -> Written:
-    """Writes the file, once its outputs are compared with the model's.
+def check(path: str, signatures: Sequence[str] | None = None) -> None:
+    """Checks what is wanted, before the model is read.
 
     Args:
-      servable: the model.
-      path: of the file; `.tflite`.
-      signatures: what it computes; see `network_outputs.expected`. The head's
-        outputs where None.
-      int8: keep large matrices in 8 bits and multiply in 8 bits.
+      path: the file to write.
+      signatures: see `prepare`.
 
     Raises:
-      UserError: something is there, the path is no such name, the network is
-        of a kind that is not covered, or, in float32, its outputs are not the
-        model's.
+      UserError: something is there, the path has no such name, or there is no
+        such signature.
     """
     if not path.endswith(".tflite"):
         raise UserError(
@@ -76,14 +67,33 @@ def write(
             f"--output: {path}: is there already; remove it, or give another "
             "name"
         )
-    wanted = tuple(signatures or ("serving_default",))
-    network, number = servable.network, network_outputs.number(servable)
-    for name in wanted:
+    for name in signatures or ():
         if name not in network_outputs.SIGNATURES:
             raise UserError(
                 f"--signatures: there is no '{name}' in a .tflite file; there "
                 f"are {', '.join(network_outputs.SIGNATURES)}"
             )
+
+
+def prepare(
+    servable: Servable,
+    signatures: Sequence[str] | None = None,
+    int8: bool = False,
+) -> Prepared:
+    """Makes the file's content, and compares its outputs with the model's.
+
+    Args:
+      servable: the model.
+      signatures: what it computes; see `network_outputs.expected`. The head's
+        outputs where None.
+      int8: keep large matrices in 8 bits and multiply in 8 bits.
+
+    Raises:
+      UserError: the network is of a kind that is not covered, or, in float32,
+        its outputs are not the model's.
+    """
+    wanted = tuple(signatures or ("serving_default",))
+    network, number = servable.network, network_outputs.number(servable)
 
     def compute(rows: Rows) -> Mapping[str, tf.Tensor]:
         return network_outputs.expected(network, rows, wanted, number)
@@ -92,8 +102,7 @@ def write(
         content = lite_encoder.convert(network, compute, int8)
     difference = _compare(servable, content, compute, int8)
     about = _described(servable, content, int8, difference)
-    files.write_bytes(path, content + _archive(servable, about))
-    return Written(path, about, difference)
+    return Prepared(content + _archive(servable, about), about, difference)
 
 
 def read_description(content: bytes) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from electra_tf.errors import UserError
 from electra_tf.models.config import SIZES, ModelConfig
 from electra_tf.tasks import registry
 from electra_tf.training.settings import (
+    MAX_SEED,
     AdamConfig,
     BasicComputeConfig,
     StepConfig,
@@ -210,6 +211,12 @@ class FinetuneTrainConfig(BasicComputeConfig, StepConfig, AdamConfig):
         super().__post_init__()
         if self.folds is not None and self.num_trials > 1:
             raise UserError("give folds or num_trials: a fold is a trial")
+        if self.seed + self.num_trials - 1 > MAX_SEED:
+            raise UserError(
+                f"seed: {self.seed} leaves no seeds for num_trials "
+                f"{self.num_trials}; expected at most "
+                f"{MAX_SEED - self.num_trials + 1}"
+            )
         if None not in (self.num_train_epochs, self.num_train_steps):
             raise UserError("give num_train_epochs or num_train_steps")
 

@@ -122,11 +122,25 @@ class Sampler:
           generator: a generator that reads [MASK].
           critic: a discriminator with the same vocabulary, if any.
           max_seq_length: tokens read at once, special ones included; None takes
-            the length of the generator's pre-training.
+            the length of the generator's pre-training, or the critic's
+            positions where these are fewer.
+
+        Raises:
+          UserError: a network has fewer positions than `max_seq_length`.
         """
         self.generator = generator
         self.tokenizer = generator.tokenizer
         self.max_length = loading.longest(generator, max_seq_length)
+        if critic is not None:
+            there = critic.config.max_positions
+            if max_seq_length is not None and there < max_seq_length:
+                raise UserError(
+                    f"--max_seq_length={max_seq_length}: the generator has "
+                    f"{generator.config.max_positions} positions, but the "
+                    f"critic {there}; give at most {there}, or another "
+                    "--critic_model"
+                )
+            self.max_length = min(self.max_length, there)
         self._writer = writing.Writer(generator, self.tokenizer.vocab)
         self._critic = critic
         matrix = tf.TensorSpec([None, None], tf.int32)
@@ -249,7 +263,8 @@ class Sampler:
         if not 1 <= length <= most:
             raise UserError(
                 f"--length={length}: expected 1 to {most}, the tokens that "
-                "the model reads at once"
+                f"the model{' and its critic' * bool(self._critic)} can read "
+                "at once"
             )
         if config.uses_critic and self._critic is None:
             raise UserError(

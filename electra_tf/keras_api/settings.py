@@ -20,7 +20,7 @@ from electra_tf.models.config import (
     ModelConfig,
 )
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
-from electra_tf.training.settings import ComputeConfig, TrainConfig
+from electra_tf.training.settings import MAX_SEED, ComputeConfig, TrainConfig
 
 _CONFIG = "config.json"
 
@@ -44,6 +44,18 @@ class DataConfig(Settings):
 @dataclasses.dataclass(frozen=True)
 class PretrainTrainConfig(TrainConfig, ComputeConfig):
     """How long and how to train, and how the model computes."""
+
+    # Keys that earlier versions took, and passed over.
+    without_effect = ("layerwise_lr_decay",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layerwise_lr_decay is not None:
+            raise UserError(
+                "train.layerwise_lr_decay: is for fine-tuning; pre-training "
+                "has one learning rate for all layers: expected null, got "
+                f"{self.layerwise_lr_decay:g}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +186,10 @@ def recorded(content: Mapping[str, Any], where: str) -> PretrainSettings:
     values = {name: content[name] for name in known & content.keys()}
     # Runs from before this setting existed.
     values["train"] = {"precision": "float32", **values.get("train", {})}
+    for name in PretrainTrainConfig.without_effect:
+        values["train"].pop(name, None)
+    if isinstance(values["train"].get("seed"), int):
+        values["train"]["seed"] &= MAX_SEED  # any integer was taken once
     # What identifies the training data is not a setting.
     keys = {field.name for field in dataclasses.fields(DataConfig)}
     data = values.get("data", {})

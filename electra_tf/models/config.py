@@ -1,6 +1,8 @@
 """Defines the shapes of networks as settings, without TensorFlow."""
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -170,7 +172,10 @@ class ModelConfig(Settings):
         return cls(**{**SIZES[size], **overrides})
 
     def generator(
-        self, hidden_fraction: float, layers_fraction: float = 1.0
+        self,
+        hidden_fraction: float,
+        layers_fraction: float = 1.0,
+        untied: bool = False,
     ) -> "ModelConfig":
         """Returns the generator's config: this one, narrowed (section 3.2).
 
@@ -180,23 +185,64 @@ class ModelConfig(Settings):
         Args:
           hidden_fraction: generator hidden size / ours.
           layers_fraction: generator layers / ours.
+          untied: whether it has tables of its own, which fit its width.
+
+        Raises:
+          UserError: no generator has that width.
         """
-        hidden = round(self.hidden_size * hidden_fraction)
+        layers = max(1, round(self.num_layers * layers_fraction))
+        width = round(self.hidden_size * hidden_fraction)
+        try:
+            return self._narrowed(width, layers, untied)
+        except UserError as error:
+            raise UserError(
+                f"generator.hidden_fraction: {hidden_fraction:g} of "
+                f"model.hidden_size {self.hidden_size} is a width of {width}, "
+                "which no generator has; the nearest that work: "
+                + ", ".join(
+                    f"{near / self.hidden_size:g} (width {near})"
+                    for near in self._near(width, layers, untied)
+                )
+            ) from error
+
+    def _near(self, width: int, layers: int, untied: bool) -> list[int]:
+        """Returns the nearest widths of a generator, below and above."""
+        found = []
+        for some in (range(width - 1, 0, -1), itertools.count(width + 1)):
+            for near in some:
+                with contextlib.suppress(UserError):
+                    self._narrowed(near, layers, untied)
+                    found.append(near)
+                    break
+        return found
+
+    def _narrowed(
+        self, hidden: int, layers: int, untied: bool
+    ) -> "ModelConfig":
+        """Returns the config of a generator of a width; see `generator`."""
+        if hidden < 1:
+            raise UserError(f"model.hidden_size: {hidden}")
         heads, matching = self.num_heads, self.match_heads
         local = self.local_start
         if hidden != self.hidden_size:
             heads, matching = max(1, hidden // 64), 0
             local = local and self.embedding_size % hidden == 0
-        return dataclasses.replace(
+        shape = dataclasses.replace(
             self,
             hidden_size=hidden,
-            num_layers=max(1, round(self.num_layers * layers_fraction)),
+            num_layers=layers,
             num_heads=heads,
             intermediate_size=4 * hidden,
             local_start=local,
             match_heads=matching,
             words_apart=local
             and (self.words_apart or self.match_heads > matching),
+        )
+        if not untied:
+            return shape
+        # Tables of its own fit its width: there is no projection.
+        return dataclasses.replace(
+            shape, embedding_size=hidden, local_start=self.local_start
         )
 
 

@@ -192,12 +192,10 @@ def _generator(
         head = token_lm_head(model, slots)
         encoder = _encoder(model, length)
         return encoder | head.operations, {"head": head.parameters}
-    shape = model.generator(
-        generator.hidden_fraction, generator.layers_fraction
-    )
     untied = generator.embeddings == "untied"
-    if untied:
-        shape = dataclasses.replace(shape, embedding_size=shape.hidden_size)
+    shape = model.generator(
+        generator.hidden_fraction, generator.layers_fraction, untied
+    )
     # Two towers predict every token, from the states of both.
     towers = traits.encoders
     slots = slots if towers == 1 else length

@@ -88,22 +88,34 @@ def read(
     Args:
       path: JSON Lines, a table, or a text in which two lines are a pair,
         compressed or not.
-      columns: names of columns other than the usual ones.
+      columns: names of columns other than the usual ones; the file must have
+        them.
       first: which sentence is the first of two such lines.
 
     Raises:
-      UserError: the file is unreadable or has no pairs; file and line are
-        named.
+      UserError: the file is unreadable, has no pairs or lacks a given column;
+        file and line are named.
     """
     head = next((line for _, line in records.text_lines(path)), "")
     named = formats.named_format(path) is not None
     if named or "\t" in head or head.lstrip().startswith("{"):
         found = list(_of_table(path, dict(columns or {})))
     else:
+        _refuse_columns(path, columns or {})
         found = list(_of_lines(path, first))
     if not found:
         raise UserError(f"{path}: holds no pairs")
     return found
+
+
+def _refuse_columns(path: str, given: Mapping[Column, str]) -> None:
+    """Refuses names of columns for a file that has none."""
+    if given:
+        flags = ", ".join(f"--{column}_column" for column in given)
+        raise UserError(
+            f"{path}: has no columns, but two lines a pair; leave out {flags}, "
+            "or give JSON Lines or a table"
+        )
 
 
 def _of_lines(path: str, first: str) -> Iterator[Pair]:
@@ -143,8 +155,8 @@ def _of_table(path: str, given: dict[Column, str]) -> Iterator[Pair]:
         good, bad = (
             _text(record, column, given, place) for column in ("good", "bad")
         )
-        paradigm = _optional(record, "paradigm", given) or _stem(path)
-        phenomenon = _optional(record, "phenomenon", given)
+        paradigm = _optional(record, "paradigm", given, place) or _stem(path)
+        phenomenon = _optional(record, "phenomenon", given, place)
         yield Pair(good, bad, paradigm, phenomenon, place)
 
 
@@ -189,17 +201,32 @@ def _text(
 ) -> str:
     name = _name(record, column, given)
     if name is None:
-        wanted = given.get(column) or " or ".join(_NAMES[column][:2])
-        raise records.missing_column(
-            record, place, wanted, f"--{column}_column names another"
-        )
+        raise _missing(record, column, given, place)
     return records.text_in(record, name, place)
 
 
+def _missing(
+    record: Mapping[str, Any],
+    column: Column,
+    given: Mapping[Column, str],
+    place: str,
+) -> UserError:
+    wanted = given.get(column) or " or ".join(_NAMES[column][:2])
+    return records.missing_column(
+        record, place, wanted, f"--{column}_column names another"
+    )
+
+
 def _optional(
-    record: Mapping[str, Any], column: Column, given: Mapping[Column, str]
+    record: Mapping[str, Any],
+    column: Column,
+    given: Mapping[Column, str],
+    place: str,
 ) -> str:
+    """Returns the text of a column; "" where it is missing and not given."""
     name = _name(record, column, given)
+    if name is None and column in given:
+        raise _missing(record, column, given, place)
     value = record.get(name) if name else None
     return "" if value is None else str(value)
 

@@ -50,6 +50,7 @@ class Predictor:
       directory_config: content of the model's config.json.
       rows_at_once: items whose features are in memory at a time.
       int8: whether it multiplies in 8 bits.
+      engine: the engine of its encoder.
 
     With `workers` the processes share the examples, and all of them make the
     same calls. With `lite` LiteRT runs the network's encoder; see `Inference`.
@@ -70,6 +71,7 @@ class Predictor:
         self.tokenizer = tokenizer
         self.directory_config = directory_config
         self.int8 = lite is not None and lite.int8
+        self.engine: litert.Engine = "tensorflow" if lite is None else "litert"
         self._inference = Inference(
             network, task, batch_size, workers=workers, lite=lite
         )

@@ -14,7 +14,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from electra_tf.errors import UserError
 from electra_tf.prediction import files as prediction_files
 from electra_tf.tasks import records
 from electra_tf.text import inputs
+
+if TYPE_CHECKING:
+    from electra_tf.text.tokenizer import Tokenizer
 
 # A part is written after so many results, or so many seconds.
 PART_ROWS, PART_SECONDS = 16_384, 20.0
@@ -339,6 +342,15 @@ def weights_digest(networks: Iterable[Any]) -> str:
     values = np.array(sums, "float64")
     folded = values.sum(), values @ np.arange(1, len(values) + 1)
     return " ".join(f"{value:.17g}" for value in (len(sums), *folded))
+
+
+def tokenizer_settings(tokenizer: "Tokenizer") -> dict[str, Any]:
+    """Returns what decides the tokens of a text, for an `about`."""
+    return {
+        "vocabulary": tokenizer.vocab.fingerprint(),
+        "lower_case": tokenizer.lower_case,
+        "strip_accents": tokenizer.strip_accents,
+    }
 
 
 def _head(line: str | bytes) -> dict[str, Any]:

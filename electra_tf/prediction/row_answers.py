@@ -18,6 +18,7 @@ from electra_tf.prediction.resumable import (
     Position,
     Progress,
     answer_file,
+    tokenizer_settings,
 )
 from electra_tf.tasks import formats, records
 from electra_tf.tasks.records import BadRow
@@ -325,6 +326,8 @@ def about_rows(
         "state": task.state,
         "weights": digest.hexdigest(),
         "columns to keep": keep,
+        **tokenizer_settings(predictor.tokenizer),
+        "engine": predictor.engine,
         **({"int8": True} if predictor.int8 else {}),
     }
     if columns is not None:

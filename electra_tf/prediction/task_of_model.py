@@ -12,7 +12,7 @@ from electra_tf import config as configs
 from electra_tf import files
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
-from electra_tf.hub.config import window_options
+from electra_tf.hub.config import DirectoryConfig, window_options
 from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
 from electra_tf.tasks.glue import sets
@@ -114,6 +114,32 @@ def chosen(
         settings_class(name), {"options": before}, overrides, options=options
     )
     return found.options
+
+
+def row_length(config: DirectoryConfig | None) -> int | None:
+    """Returns how many tokens a fine-tuned model's rows have at most.
+
+    Args:
+      config: the config of the model's directory, if it has one.
+
+    Returns:
+      `options.max_seq_length` of its task; None where the model was not
+      fine-tuned, or does not say of what.
+    """
+    if config is None or config.task is None:
+        return None
+    about, model = config.fine_tuning, config.discriminator
+    try:
+        if about is None:
+            most = model.max_positions if model else None
+            about = described(config.task, most)
+        options = about["options"]
+        if "max_seq_length" in options:
+            return int(options["max_seq_length"])
+        found = registry.stored_options(about["task"], options)
+    except UserError:
+        return None
+    return getattr(found, "max_seq_length", None)
 
 
 def fits(there: HeadConfig, wanted: TaskHeadConfig) -> bool:

@@ -17,8 +17,13 @@ from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub.pretrained import Encoder
 from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction import task_of_model
 from electra_tf.prediction.predictor import Inference, Row
-from electra_tf.prediction.resumable import Done, weights_digest
+from electra_tf.prediction.resumable import (
+    Done,
+    tokenizer_settings,
+    weights_digest,
+)
 from electra_tf.tasks import records
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.texts.task import pair_rows
@@ -41,7 +46,8 @@ class Vectors:
         first position.
       normalize: whether to normalize vectors to length 1.
       max_seq_length: tokens in a row, special ones included; longer texts are
-        truncated.
+        truncated. None means those of a fine-tuned model's task
+        (`options.max_seq_length`), and of another as many as it can read.
       batch_size: rows in a batch; vectors do not depend on it.
       keep: columns of the input to repeat; None means all.
 
@@ -61,7 +67,8 @@ class Vectors:
         keep: Sequence[str] | None = None,
     ):
         most = encoder.config.max_positions
-        self.length = max_seq_length or most
+        own = task_of_model.row_length(encoder.directory_config)
+        self.length = max_seq_length or min(own or most, most)
         if not 3 <= self.length <= most:
             raise UserError(
                 f"--max_seq_length={max_seq_length}: expected 3 to {most}, "
@@ -84,7 +91,7 @@ class Vectors:
         """Returns what decides the vectors."""
         return {
             "weights": weights_digest([self.encoder]),
-            "vocabulary": self._tokenizer.vocab.fingerprint(),
+            **tokenizer_settings(self._tokenizer),
             "column": self._column,
             "pooling": self._pooling, "normalize": self._normalize,
             "max_seq_length": self.length, "columns to keep": self._keep,

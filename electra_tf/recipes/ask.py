@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from electra_tf import config
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.recipes import lines
@@ -160,6 +161,7 @@ def ask(
             f"left out, or reported: {len(omitted) - _MOST_NAMED:,} files more"
         )
     if questions and output:
+        models = [each for each in (asker.reader, asker.ranker) if each]
         about = {
             "model": model,
             "ranker": ranker,
@@ -168,10 +170,13 @@ def ask(
             "reading_weight": reading_weight,
             "language": language,
             "documents": documents,
+            "text_field": text_field,
             "content of the documents": read.digests,
-            "weights": resumable.weights_digest(
-                m.network for m in (asker.reader, asker.ranker) if m
-            ),
+            "weights": resumable.weights_digest(m.network for m in models),
+            "options": [config.to_dict(m.task.options) for m in models],
+            "tokenizers": [
+                resumable.tokenizer_settings(m.tokenizer) for m in models
+            ],
         }
         with lines.answered(
             questions,

@@ -59,8 +59,8 @@ def embed(
       column: column of the input with the text
       pooling: mean over a text's tokens, or the first token's state
       normalize: normalize vectors to length 1
-      max_seq_length: tokens of a text that are read; by default as many as the
-        model can
+      max_seq_length: tokens of a text that are read; by default a fine-tuned
+        model's options.max_seq_length, of other models as many as they can
       vocab: vocabulary, if the model has none
       format: format of the input; detected by default
       columns: names of the input's columns, separated by commas, where it has

@@ -278,36 +278,42 @@ def _to_tflite(
     others: Mapping[str, Any],
 ) -> ExportedTflite:
     """Exports to LiteRT; `others` are flags for SavedModels only."""
+    from electra_tf import files
     from electra_tf import litert as runtime
     from electra_tf.exporting import tflite
     from electra_tf.prediction import predictor
 
     _refuse(others, "tflite")
+    tflite.check(output, signatures)  # fails before the model is read
     if data is not None:
         if not int8:
             raise UserError(
                 "--data: is for --int8; in float32 the metrics are the model's "
                 "own"
             )
-        runtime.interpreter_class()  # fails before the model is read
+        runtime.interpreter_class()
     opened = _open(model, part, task, overrides, headless=True)
-    metrics: dict[str, dict[str, dict[str, float]]] = {}
     if data is not None and opened.predictor is None:
         raise UserError(
             f"--data: {model} was not fine-tuned, and has no metrics; leave "
             "it out"
         )
-    written = tflite.write(opened, output, signatures, int8)
-    if data is not None:
-        for name in ("float32", "int8"):
+    metrics: dict[str, dict[str, dict[str, float]]] = {}
+
+    def measure(name: Literal["float32", "int8"]) -> None:
+        if data is not None:
             loaded = predictor.load(
                 model, task=task, overrides=overrides, data=data,
                 int8=name == "int8",
             )  # fmt: skip
             metrics[name] = predictor.evaluate(loaded)
-    return ExportedTflite(
-        written.path, written.description, written.difference, metrics
-    )
+
+    # The file is written last, so that nothing is left after an error.
+    measure("float32")
+    made = tflite.prepare(opened, signatures, int8)
+    measure("int8")
+    files.write_bytes(output, made.content)
+    return ExportedTflite(output, made.description, made.difference, metrics)
 
 
 def _refuse(flags: Mapping[str, Any], format: str) -> None:

@@ -6,8 +6,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from electra_tf.errors import UserError
+
 Row = Mapping[str, Any]
 Note = Callable[[str], None]
+
+# Endings of packed files that are read, but not written.
+PACKED = (".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz")
+# Endings that mean records, not lines of text, when the file is read.
+_RECORDS = (
+    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow",
+)  # fmt: skip
 
 
 def note_on(progress: bool) -> Note:
@@ -83,13 +92,30 @@ def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
     )
 
 
+def check_text_name(path: str, flag: str = "--output") -> None:
+    """Refuses a name that means something else than text, or text in `.gz`.
+
+    Raises:
+      UserError: the name has such an ending.
+    """
+    name = path.lower()
+    if name.endswith(PACKED) or name.removesuffix(".gz").endswith(_RECORDS):
+        raise UserError(
+            f"{flag}: {path}: is written as text, or text in .gz; give it a "
+            "name that ends in .txt or .txt.gz"
+        )
+
+
 def write_lines(output: str, lines: Iterable[str]) -> None:
-    """Writes text lines, atomically; compressed if the name ends in `.gz`."""
+    """Writes text lines, atomically; compressed if the name ends in `.gz`.
+
+    Commands check the name by `check_text_name` before they begin.
+    """
     from electra_tf import files
 
     with files.atomic_write(output) as raw, contextlib.ExitStack() as stack:
         handle: Any = raw
-        if output.endswith(".gz"):
+        if output.lower().endswith(".gz"):
             handle = stack.enter_context(
                 gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
             )

@@ -158,7 +158,9 @@ def minimal_pairs(
         "paradigm": paradigm_column,
         "phenomenon": phenomenon_column,
     }
-    columns = {name: value for name, value in given.items() if value}
+    columns = {
+        name: value for name, value in given.items() if value is not None
+    }
     paths = files.expand(input)
     pairs = [
         pair

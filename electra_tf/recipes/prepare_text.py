@@ -6,14 +6,9 @@ from typing import Annotated
 
 from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
-from electra_tf.recipes.lines import write_lines
+from electra_tf.recipes.interrupts import sigterm_interrupts
+from electra_tf.recipes.lines import check_text_name, write_lines
 from electra_tf.recipes.progress import ProgressLine
-
-# Formats that can be read but not written.
-_NOT_WRITTEN = (
-    ".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz",
-    ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".tsv", ".parquet",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +112,8 @@ def prepare_text(
             f"--divide_words: needs --word_segmenter={segment.SEGMENTERS[0]}"
         )
     check_output(output, overwrite)
-    if output and output.lower().endswith(_NOT_WRITTEN):
-        raise UserError(
-            f"--output: {output}: is written as text, or text in .gz"
-        )
+    if output:
+        check_text_name(output)
     words = load_stop_words(stop_words) if stop_words else frozenset()
     preparation = prepare.Preparation(
         Cleaning(
@@ -146,21 +139,22 @@ def prepare_text(
     def lines() -> Iterator[str]:
         first = True
         for document in preparation.run(reader):
-            if not first:
+            if not (first or document.continues):
                 yield ""
             first = False
-            yield from document
+            yield from document.lines
             done = preparation.after["documents"]
             bar.update(
                 reader.bytes_read, reader.bytes_total, f"{done:,} documents"
             )
 
     try:
-        if output:
-            write_lines(output, lines())
-        else:
-            for _ in lines():
-                pass
+        with sigterm_interrupts():
+            if output:
+                write_lines(output, lines())
+            else:
+                for _ in lines():
+                    pass
     finally:
         bar.close()
     return PreparedText(

@@ -194,9 +194,8 @@ def score(
         "method": scorer.method,
         "max_seq_length": scorer.max_length,
         "weights": resumable.weights_digest([scorer.network]),
+        **resumable.tokenizer_settings(scorer.tokenizer),
     }
-    if vocab:
-        about["vocabulary"] = scorer.tokenizer.vocab.fingerprint()
     if on_beam:
         how = spread.Spread(
             beam_args, num_workers, rows_per_shard, overwrite,
@@ -331,7 +330,9 @@ def _check_files(
     if source is not None:
         prediction_files.check_input(source)
     prediction_files.check_output(output, overwrite)
-    if output and not keeps:
+    if output and keeps:
+        lines.check_text_name(output)
+    elif output:
         prediction_files.check_name(output, "--output")
     if best:
         prediction_files.check_name(best, "--best")

@@ -67,7 +67,7 @@ def tune(
     options: Mapping[str, Any] | Settings | None = None,
     train: Mapping[str, Any] | Settings | None = None,
     vocab: str | None = None,
-    search_seed: int = 0,
+    search_seed: Annotated[int, Setting(at_least=0, at_most=2**32 - 1)] = 0,
     progress: bool = True,
 ) -> Tuned:
     """Searches for the learning rate, batch size and epochs of a fine-tuning.
@@ -184,7 +184,7 @@ def tune(
             # A new sampler for each run: the same choices after an
             # interruption.
             study.sampler = optuna.samplers.TPESampler(
-                seed=search_seed + len(finished)
+                seed=(search_seed + len(finished)) % 2**32
             )
             number, params = _asked(study, space)
         if len(params) < len(_KEYS):  # it died before all were chosen

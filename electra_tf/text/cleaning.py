@@ -52,6 +52,7 @@ class Cleaning:
       word_segmenter: finds them in text without spaces; see `text.segment`.
       min_line_length: shorter lines (in characters) are left out.
       strict: whether a bad byte is a `UserError` with file and line.
+      cut_lines: whether lines over `MAX_LINE_BYTES` are cut.
     """
 
     repair_unicode: bool = False
@@ -59,6 +60,7 @@ class Cleaning:
     word_segmenter: str | None = None
     min_line_length: int = 0
     strict: bool = False
+    cut_lines: bool = True
 
     @property
     def looks_at_text(self) -> bool:
@@ -99,8 +101,12 @@ def last_blank_line(data: bytes, inside_line: bool) -> int:
     return last if last >= 0 else first_blank_line(data, inside_line)
 
 
-def _refuse_flaws(data: bytes, where: Callable[[int], str]) -> None:
-    """Raises a `UserError` for the first byte that would not be kept."""
+def _refuse_flaws(
+    data: bytes, where: Callable[[int], str], cut_lines: bool
+) -> None:
+    """Raises a `UserError` for the first byte that would not be kept, and
+    with `cut_lines` for a line that would be cut.
+    """
     bad = len(data)
     try:
         data.decode("utf-8")
@@ -117,7 +123,7 @@ def _refuse_flaws(data: bytes, where: Callable[[int], str]) -> None:
             "--strict to have it replaced"
         )
     offset = 0
-    for line in data.split(b"\n"):
+    for line in data.split(b"\n") if cut_lines else ():
         if len(line) > MAX_LINE_BYTES:
             raise UserError(
                 f"{where(offset)}: a line of {len(line)} bytes, over "
@@ -134,7 +140,7 @@ def _clean_bytes(
 ) -> bytes:
     """Replaces invalid UTF-8, drops control characters, and counts both."""
     if cleaning.strict:
-        _refuse_flaws(data, where)
+        _refuse_flaws(data, where, cleaning.cut_lines)
     if not data.isascii():
         try:
             data.decode("utf-8")
@@ -242,7 +248,7 @@ def _lines(
                 documents.append(current)
                 current = []
             continue
-        if len(line) > MAX_LINE_BYTES:
+        if cleaning.cut_lines and len(line) > MAX_LINE_BYTES:
             counts["long_lines_cut"] += 1
             current.extend(_cut_long(line))
         else:

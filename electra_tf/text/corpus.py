@@ -31,7 +31,8 @@ class Part:
 
     Attributes:
       path: the file, followed by the member of an archive.
-      data: raw bytes, at most `part_bytes` (JSON lines may be longer).
+      data: raw bytes, at most `part_bytes`; JSON lines may be longer, and so
+        may others without `cut_lines`.
       first_line: number of its first line in the file, from 1.
       layout: "blank" (blank lines end documents), "single" (the part is one
         document or a piece of one), "records" (JSON lines) or "rows" (of a
@@ -41,6 +42,7 @@ class Part:
       piece: the piece's number in that document, from 0.
       inside_line: whether it starts in the middle of a line that was split.
       cut_line: whether it ends in the middle of a line.
+      ends: whether it is the last piece of its document; true of whole ones.
     """
 
     path: str
@@ -51,6 +53,7 @@ class Part:
     piece: int = 0
     inside_line: bool = False
     cut_line: bool = False
+    ends: bool = True
 
 
 class Reader:
@@ -71,12 +74,14 @@ class Reader:
         part_bytes: int = PART_BYTES,
         strict: bool = False,
         text_field: str = "text",
+        cut_lines: bool = True,
     ):
         self._paths = list(paths)
         self._layout = "blank" if blank_lines_separate_documents else "single"
         self._part_bytes = part_bytes
         self._strict = strict
         self._text_field = text_field
+        self._cut_lines = cut_lines
         self._finished_bytes = 0
         self._stream: inputs.ByteStream | None = None
         self.bytes_total = sum(files.size(path) for path in self._paths)
@@ -138,7 +143,7 @@ class Reader:
                 if boundary >= 0:
                     end = boundary
                 elif not at_end:
-                    end, cut_line = _end_of_line(buffer)
+                    buffer, end, cut_line = self._end_of_line(buffer, read)
                     ends_document = False
             elif not at_end:
                 boundary = -1
@@ -149,7 +154,7 @@ class Reader:
                 else:
                     layout = "single"
                     identity = _name(buffer)
-                    end, cut_line = _end_of_line(buffer)
+                    buffer, end, cut_line = self._end_of_line(buffer, read)
                     ends_document = False
             data, buffer = buffer[:end], buffer[end:]
             if cut_line and self._strict:
@@ -158,14 +163,38 @@ class Reader:
                     f"{path}:{number}: a line of over "
                     f"{self._part_bytes >> 20} MiB; split it or drop --strict"
                 )
+            if not ends_document:
+                buffer = _fill(buffer, read, 1)
+            ends = ends_document or not buffer
             yield Part(
-                path, data, line, layout, identity, piece, inside, cut_line
-            )
+                path, data, line, layout, identity, piece, inside, cut_line,
+                ends,
+            )  # fmt: skip
             self.counts["long_lines_cut"] += cut_line and not inside
             line += data.count(b"\n")
             inside = cut_line
             piece = 0 if ends_document else piece + 1
             identity = None if ends_document else identity
+
+    def _end_of_line(
+        self, buffer: bytes, read: Callable[[int], bytes]
+    ) -> tuple[bytes, int, bool]:
+        """Returns where to split a buffer, and whether that is inside a line.
+
+        If lines are not cut, the buffer grows to the end of one.
+        """
+        end = buffer.rfind(b"\n") + 1
+        if end:
+            return buffer, end, False
+        if self._cut_lines:
+            return buffer, cleaning_lib.cut_point(buffer), True
+        while not end:
+            searched = len(buffer)
+            buffer = _fill(buffer, read, 2 * searched)
+            end = buffer.find(b"\n", searched) + 1
+            if not end and len(buffer) < 2 * searched:
+                end = len(buffer)
+        return buffer, end, False
 
     def _cut_records(
         self, path: str, read: Callable[[int], bytes], layout: str
@@ -219,14 +248,6 @@ def _fill(buffer: bytes, read: Callable[[int], bytes], size: int) -> bytes:
         blocks.append(block)
         have += len(block)
     return b"".join(blocks) if len(blocks) > 1 else buffer
-
-
-def _end_of_line(data: bytes) -> tuple[int, bool]:
-    """Returns where to split `data`, and whether that is inside a line."""
-    end = data.rfind(b"\n") + 1
-    if end:
-        return end, False
-    return cleaning_lib.cut_point(data), True
 
 
 def _name(data: bytes) -> bytes:

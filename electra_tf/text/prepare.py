@@ -7,6 +7,7 @@ reading, cleaning and fingerprints.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from electra_tf.text import corpus, segment
 from electra_tf.text.cleaning import Cleaning, fingerprint
@@ -18,6 +19,18 @@ _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # Without a segmenter, each Chinese character is a word.
 _WORD = re.compile(rf"[{_HAN}]|(?:(?![{_HAN}])[^\W_])+(?:['\u2019][^\W_]+)*")
 _WIDE = re.compile(f"[{_HAN}\u3000-\u303f\uff00-\uffef]")
+
+
+class Document(NamedTuple):
+    """The lines of a document, or of a piece of a large one.
+
+    Attributes:
+      lines: the lines, none of them blank.
+      continues: whether they belong to the same document as those before.
+    """
+
+    lines: list[str]
+    continues: bool
 
 
 class Preparation:
@@ -62,29 +75,34 @@ class Preparation:
         if word_segmenter:
             self._cut = segment.segmenter(word_segmenter).cut
 
-    def run(self, reader: corpus.Reader) -> Iterator[list[str]]:
-        """Yields the resulting documents, as lists of lines.
+    def run(self, reader: corpus.Reader) -> Iterator[Document]:
+        """Yields the resulting documents.
 
-        A piece of a document that is too large for memory is yielded as a
-        document, but not counted again.
+        One that is too large for memory is yielded in pieces, and counted once.
 
         Raises:
           UserError: a file is unreadable, or not of a known form.
         """
+        begun = written = False  # whether a piece before this one had lines
         for part in reader:
+            if not part.piece:
+                begun = written = False
             ignored: Counter[str] = Counter()
-            for lines in corpus.documents(
+            for found in corpus.documents(
                 part, Cleaning(), ignored, self._text_field
             ):
-                self._count(self.before, lines, part.piece)
-            for lines in corpus.documents(
+                if lines := _not_blank(found):
+                    self._count(self.before, lines, begun)
+                    begun = part.identity is not None
+            for found in corpus.documents(
                 part, self._cleaning, self.repairs, self._text_field
             ):
-                if self._is_repeated(lines):
+                if self._is_repeated(found):
                     self.repairs["duplicate_documents_dropped"] += 1
-                    continue
-                self._count(self.after, lines, part.piece)
-                yield [self._written(line.decode("utf-8")) for line in lines]
+                elif lines := _not_blank(found):
+                    self._count(self.after, lines, written)
+                    yield Document(list(map(self._written, lines)), written)
+                    written = part.identity is not None
         self.repairs.update(
             {
                 name: reader.counts[name]
@@ -102,12 +120,11 @@ class Preparation:
         return False
 
     def _count(
-        self, counts: Counter[str], lines: list[bytes], piece: int
+        self, counts: Counter[str], lines: list[str], continues: bool
     ) -> None:
-        counts["documents"] += not piece
+        counts["documents"] += not continues
         counts["lines"] += len(lines)
-        for line in lines:
-            text = line.decode("utf-8").strip()
+        for text in lines:
             counts["characters"] += len(text)
             counts["words"] += self._words(text)
 
@@ -117,7 +134,6 @@ class Preparation:
         return len(_DIVIDED_WORD.findall(self._divided(text)))
 
     def _written(self, text: str) -> str:
-        text = text.strip()
         if not self._divide or self._cut is None or text.isascii():
             return text
         return self._divided(text)
@@ -131,3 +147,12 @@ class Preparation:
                 found.append(" ")
             found.append(word)
         return " ".join("".join(found).split())
+
+
+def _not_blank(lines: list[bytes]) -> list[str]:
+    """Returns lines without the space around them, and without blank ones.
+
+    Those are lines of only such spaces as do not end a document.
+    """
+    found = (line.decode("utf-8").strip() for line in lines)
+    return [text for text in found if text.replace("\ufeff", "").strip()]

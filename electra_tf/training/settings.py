@@ -22,6 +22,9 @@ StrategyName = Literal["one_device", "mirrored", "multi_worker", "tpu"]
 # Strategies of jobs without gradients.
 ForwardStrategyName = Literal["one_device", "multi_worker"]
 
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy's and Keras' generators take."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AdamConfig(Settings):
@@ -108,9 +111,9 @@ class OptimizerConfig(AdamConfig):
     layerwise_lr_decay: Annotated[
         float | None,
         Setting(
-            "For fine-tuning: the factor between the learning rates of "
-            "neighbouring layers (0.8 small and base, 0.9 large); null gives "
-            "every layer the same learning rate.",
+            "For fine-tuning, null in pre-training: the factor between the "
+            "learning rates of neighbouring layers (0.8 small and base, 0.9 "
+            "large); null gives every layer the same learning rate.",
             above=0,
         ),
     ] = None
@@ -232,7 +235,12 @@ class BasicComputeConfig(Settings):
         ),
     ] = "auto"
     seed: Annotated[
-        int, Setting("Seed of weights, masking, dropout and shuffling.")
+        int,
+        Setting(
+            "Seed of weights, masking, dropout and shuffling.",
+            at_least=0,
+            at_most=MAX_SEED,
+        ),
     ] = 42
 
 
@@ -336,8 +344,8 @@ def _how_to_continue(
 def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Converts settings written by an older version to this version.
 
-    Keys are renamed, and newer keys get their defaults. Keys that `cls` does
-    not know are kept.
+    Keys are renamed, newer keys get their defaults, and so do those that never
+    had an effect. Keys that `cls` does not know are kept.
     """
     kinds = typing.get_type_hints(cls, include_extras=True)
     found = dict(values)
@@ -349,6 +357,8 @@ def _up_to_date(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             if isinstance(found.get(name, {}), Mapping):
                 found[name] = _up_to_date(kind, found.get(name, {}))
+        elif name in getattr(cls, "without_effect", ()):
+            found[name] = field.default
         elif name not in found and field.default is not dataclasses.MISSING:
             found[name] = _LATER.get(f"train.{name}", field.default)
     return json.loads(json.dumps(found))  # tuples are lists in JSON

@@ -115,14 +115,11 @@ class GeneratorKind:
           model: the discriminator's.
         """
         config = self.config
-        shape = model.generator(config.hidden_fraction, config.layers_fraction)
-        if config.embeddings == "untied":
-            # Tables of its own fit its width: there is no projection.
-            shape = dataclasses.replace(
-                shape,
-                embedding_size=shape.hidden_size,
-                local_start=model.local_start,
-            )
+        shape = model.generator(
+            config.hidden_fraction,
+            config.layers_fraction,
+            config.embeddings == "untied",
+        )
         if config.frozen:
             # It is only evaluated: there is nothing to regularise.
             shape = dataclasses.replace(

@@ -79,7 +79,8 @@ class RankingOptions(HiddenLayerOptions, TableOptions):
         ),
     ] = None
     negatives_seed: Annotated[
-        int, Setting("Seed that decides which negatives a group has.")
+        int,
+        Setting("Seed that decides which negatives a group has.", at_least=0),
     ] = 0
     metric: Annotated[
         Literal["mrr@10", "ndcg@10", "map"],
