@@ -356,6 +356,35 @@ def test_tagger(model, tmp_path):
     assert opened.classify(WORDS) == TAGS
 
 
+def test_tags_without_b(model):
+    names = ["O", "I-X"]
+    made = electra_tf.TokenClassifier.from_pretrained(model, labels=names)
+    assert made.task.state["scheme"] == "iob1"
+    words, tags = [["the", "good", "cat"]] * 4, [["O", "I-X", "I-X"]] * 4
+    made.compile("adam", **EAGER)
+    made.fit(words, tags, epochs=6, verbose=0)
+    assert made.classify(words) == tags
+    assert made.scores(words, tags)["f1"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (["O", "B-X", "I-Y"], {}, "labels: in .* bio the type 'Y' .* B-Y;"),
+        (["O", "I-X"], {"scheme": "bio"}, "the type 'X' .* without B-X;"),
+        (["O", "E-X"], {"scheme": "bio"}, "labels: 'E-X' is none of the sch"),
+        (["O", "X"], {"scheme": "io"}, "options.scheme: io is for files"),
+        (["O", "I-X"], {"convert_to": "xyz"}, "options.convert_to"),
+        (["O", "I-X"], {"scheme": "xyz"}, "options.scheme"),
+    ],
+)
+def test_tags_that_cannot_occur(model, labels, options, message):
+    with pytest.raises(UserError, match=message):
+        electra_tf.TokenClassifier.from_pretrained(
+            model, labels=labels, options=options
+        )
+
+
 def test_tags_with_your_own_loss(model):
     made = electra_tf.TokenClassifier.from_pretrained(model, labels=["N", "V"])
     assert made.task.state["scheme"] == "none"
