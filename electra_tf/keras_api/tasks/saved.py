@@ -20,7 +20,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.tasks.compiled import CompiledTask
 from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
-from electra_tf.models.saved import save_whole
+from electra_tf.models.saved import save_whole, switch_parts, trained_parts
 from electra_tf.prediction import task_of_model
 from electra_tf.tasks.registry import stored_options, task_class
 from electra_tf.tasks.task import Task
@@ -59,14 +59,29 @@ class SavedTask(Adaptable, CompiledTask):
         """
         super().enable_lora(*args, **named)
         self._memory.inferences.clear()  # traced without LoRA
-        if self._own_optimizer:  # made for the weights trainable before
-            kind, optimizer_config = (
-                type(self.optimizer),
-                self.optimizer.get_config(),
-            )
-            with self.distribute_strategy.scope():
-                self.optimizer = kind.from_config(optimizer_config)
-                self.optimizer.build(self.trainable_variables)
+        self._renew_optimizer()
+
+    def freeze(self, up_to: int | None = None, verbose: bool = True) -> None:
+        """Freezes the encoder from below: embeddings, then block by block.
+
+        Args:
+          up_to: see `Adaptable.freeze`.
+          verbose: whether to print which parameters train.
+
+        Raises:
+          UserError: there are fewer blocks.
+        """
+        super().freeze(up_to, verbose)
+        self._renew_optimizer()
+
+    def _renew_optimizer(self) -> None:
+        """Makes the user's optimizer again, for the weights that train now."""
+        if not self._own_optimizer:
+            return
+        kind, config = type(self.optimizer), self.optimizer.get_config()
+        with self.distribute_strategy.scope():
+            self.optimizer = kind.from_config(config)
+            self.optimizer.build(self.trainable_variables)
 
     @classmethod
     def _open(
@@ -290,7 +305,7 @@ class SavedTask(Adaptable, CompiledTask):
             "strip_accents": start.strip_accents,
             "source": start.source,
             "learned": self.learned,
-            "lora": self.network.encoder.lora,
+            **self._adaptations(),
             "seed": self.seed,
             "dtype": self.dtype_policy.name,
             "name": self.name,
@@ -328,8 +343,21 @@ class SavedTask(Adaptable, CompiledTask):
             dtype=config["dtype"],
             name=config["name"],
         )
-        made.network.encoder.lora = config.get("lora")
+        made._adapt(config)
         return made
+
+    def _adaptations(self) -> dict[str, Any]:
+        """Returns what of the model trains, as part of its config."""
+        return {
+            "lora": self.network.encoder.lora,
+            "trained_parts": trained_parts(self),
+        }
+
+    def _adapt(self, config: Mapping[str, Any]) -> None:
+        """Applies what of the model trains; older configs lack some of it."""
+        if config.get("trained_parts"):
+            switch_parts(self, config["trained_parts"])
+        self.network.encoder.lora = config.get("lora")
 
 
 def _fitting(
