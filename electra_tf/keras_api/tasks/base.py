@@ -64,7 +64,9 @@ class TaskModel(ReadingTask):
 
         With ELECTRA's optimizer each call is a training run of its own, over
         which the learning rate rises and falls once, unless `initial_epoch`
-        says that it continues one.
+        says that it continues one. Where that run was planned for fewer steps,
+        the learning rate rises and falls once more, over the epochs that are
+        left.
 
         Args:
           x: inputs, see the class; or a `tf.data.Dataset`, a `PyDataset` or a
@@ -136,8 +138,9 @@ class TaskModel(ReadingTask):
                     "batches it has, and the learning rate is planned over "
                     "all of them; give the number"
                 )
-            if not (initial_epoch and self.optimizer is not None):
-                self._set_optimizer(steps * epochs, size)
+            self._plan_rates(steps, epochs, initial_epoch, size)
+        else:
+            self._memory.base = self._before_optimizer()
         validation_data = inputs.source(validation_data, steps=validation_steps)
         if not self.has_answers(None, None):
             _check_held_out(validation_data)
@@ -181,6 +184,34 @@ class TaskModel(ReadingTask):
             return 0  # nothing is compiled
         return int(self.optimizer.iterations.numpy())
 
+    def _before_optimizer(self) -> int:
+        """Returns how many batches were trained on before the optimizer."""
+        return max(0, self._memory.steps_done - self._iterations())
+
+    def _plan_rates(
+        self, steps: int, epochs: int, initial_epoch: int, batch_size: int
+    ) -> None:
+        """Plans the learning rate, or keeps the plan of a run to continue.
+
+        Args:
+          steps: steps of an epoch.
+          epochs: see `fit`.
+          initial_epoch: see `fit`.
+          batch_size: rows in a batch.
+        """
+        done = self._iterations()
+        planned = self._planned_steps() if initial_epoch else 0
+        left = steps * max(1, epochs - initial_epoch)
+        # An epoch that was stopped half-way is done again: the steps beyond the
+        # plan are then fewer than its own.
+        if done < planned and done + left < planned + steps:
+            self._memory.base = self._before_optimizer()
+            return
+        self._memory.base = self._memory.steps_done
+        if initial_epoch:  # the model may have been loaded
+            self._memory.base = max(self._memory.base, done)
+        self._set_optimizer(left, batch_size)
+
     def _batches(
         self,
         examples: Sequence[Any],
@@ -204,17 +235,13 @@ class TaskModel(ReadingTask):
         plan = self._steps_planned(features, size, steps * epochs)
         self._plan(plan)
         self.build_metrics(features)
-        # Continues after the batches of earlier calls.
-        offset = max(0, self._memory.steps_done - self._iterations())
-        if not self._own_optimizer:
-            offset = self._memory.steps_done
         data = streams.training(
             features,
             size,
             self.seed,
             plan.pad_to_multiple,
             shuffle,
-            lambda: offset + self._iterations(),
+            lambda: self._memory.base + self._iterations(),
         )
         return self._with_y(data), size, steps
 

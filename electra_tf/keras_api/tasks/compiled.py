@@ -38,6 +38,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.steps_done = 0  # in all calls of fit
+        self.base = 0  # batches of `fit` before the optimizer's first step
         self.scored: list[Any] | None = None  # what to score in fit
         self.inferences: dict[tuple[int, str], Inference] = {}
         self.scorer: Any = None  # scores tokens
@@ -287,6 +288,13 @@ class CompiledTask(FineTuner, abc.ABC):
             optimizer.build(self.trainable_variables)
         self.optimizer = optimizer
         self.train_function = None
+
+    def _planned_steps(self) -> int:
+        """Returns for how many steps ELECTRA's optimizer is planned, or 0."""
+        optimizer = getattr(self, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        schedule = getattr(optimizer, "_learning_rate", None)
+        return getattr(schedule, "num_train_steps", 0)
 
     # --- steps -------------------------------------------------------------
 
