@@ -58,24 +58,43 @@ class _TextModel(TaskModel):
         ]
 
     def _check_pairs(self, paired: bool, learning: bool) -> None:
-        """Refuses to mix texts and pairs: the first training data decides."""
+        """Refuses to mix texts and pairs: the first training data decides.
+
+        Until it does, an imported model that does not say takes both.
+        """
         options = self.task.options
         if not hasattr(options, "text_pair_column"):
             return  # the sets of GLUE define it
         wanted = self._paired
         if options.text_pair_column is not None:
             wanted = True
+        elif wanted is None and self._pairs_too:
+            return
         elif wanted is None and self.learned:
             wanted = False
         if wanted is not None and paired != wanted:
             what = "pairs of texts" if wanted else "texts by themselves"
             raise UserError(f"x: expected {what}, which the model was made for")
         if learning and wanted is None:
-            self._paired = paired
-            if paired:
-                self.task.options = dataclasses.replace(
-                    options, text_pair_column=_PAIR
-                )
+            self._decide_pairs(paired)
+
+    @property
+    def _pairs_too(self) -> bool:
+        return bool(getattr(self.task, "pairs_too", False))
+
+    def _decide_pairs(self, paired: bool) -> None:
+        """Makes the model one of pairs, or of texts by themselves."""
+        self._paired = paired
+        self.task.state.pop("pairs", None)
+        if paired:
+            self.task.options = dataclasses.replace(
+                self.task.options, text_pair_column=_PAIR
+            )
+
+    def _look(self, examples: Sequence[Any]) -> None:
+        if self._pairs_too and examples:
+            self._decide_pairs(examples[0].text_pair is not None)
+        super()._look(examples)
 
     def _answers(self, y: Any) -> list[Any]:
         raise NotImplementedError
