@@ -177,7 +177,8 @@ class CompiledTask(FineTuner, abc.ABC):
             rate rises and then falls to 0 over each call of `fit`.
           loss: a loss of Keras, or a function of (y_true, y_pred), which the
             class describes. None takes the task's.
-          metrics: Keras' metrics of (y_true, y_pred); None takes the task's.
+          metrics: Keras' metrics of (y_true, y_pred), without special tokens
+            and padding; None takes the task's.
           learning_rate: the peak of ELECTRA's optimizer; None takes 3e-4,
             1e-4 or 5e-5, by the encoder's width.
           layerwise_lr_decay: the factor between the learning rates of
@@ -391,8 +392,35 @@ class CompiledTask(FineTuner, abc.ABC):
             found = tf.fill([tf.shape(batch["input_ids"])[0]], loss)
         if self._has_metrics:
             fixed = tf.nest.map_structure(tf.stop_gradient, y_pred)
-            self.compute_metrics(batch, y, fixed, weight)
+            if mask is None:
+                self.compute_metrics(batch, y, fixed, weight)
+            else:
+                self._masked_metrics(y, fixed, weight, mask)
         return found
+
+    def _masked_metrics(
+        self, y: Any, y_pred: Any, weight: tf.Tensor | None, mask: tf.Tensor
+    ) -> None:
+        """Updates the compiled metrics over what counts in each row.
+
+        Keras gives metrics that are not weighted no mask.
+        """
+        compiled = self._compile_metrics
+        if not compiled.built:
+            compiled.build(y, y_pred)
+        for metrics in filter(None, compiled._flat_metrics):
+            for metric in metrics.metrics:
+                try:
+                    metric.update_state(y, y_pred, sample_weight=mask)
+                except (ValueError, tf.errors.InvalidArgumentError):
+                    # One number for all cannot be weighted.
+                    counts = mask > 0
+                    metric.update_state(
+                        tf.boolean_mask(y, counts),
+                        tf.boolean_mask(y_pred, counts),
+                    )
+        for metrics in filter(None, compiled._flat_weighted_metrics):
+            metrics.update_state(y, y_pred, weight)
 
     def build_metrics(self, features: Features) -> None:
         """Has Keras create the variables of the compiled metrics.
