@@ -282,6 +282,80 @@ def test_errors_of_opening(model):
         of(model, num_classes=2, overrides={"model.hidden_dropuot": 0.2})
 
 
+def test_arguments_that_a_fine_tuned_model_does_not_fit(model, tmp_path):
+    """They are refused, as only a new head could have them."""
+    made = {
+        "TextClassifier": {"labels": ["a", "b"]},
+        "TextRegressor": {"scale": 2.0},
+        "QuestionAnswerer": {},
+        "TokenClassifier": {"labels": ["O", "B-X", "I-X"]},
+        "CrossEncoder": {},
+    }
+    for name, arguments in made.items():
+        found = getattr(electra_tf, name).from_pretrained(model, **arguments)
+        found.save_pretrained(str(tmp_path / name))
+    refused = [
+        ("TextClassifier", {"options": {"labels": ["x", "y"]}}, "labels: "),
+        ("TextClassifier", {"options": {"multi_label": True}}, "options.mul"),
+        ("TextRegressor", {"scale": 10.0}, "scale: 10.0.*2.0.*new_head=True"),
+        ("TextRegressor", {"options": {"hidden_layer": True}}, "options: "),
+        ("QuestionAnswerer", {"unanswerable": True}, "unanswerable: .*new_hea"),
+        ("QuestionAnswerer", {"options": {"head": "independent"}}, "options: "),
+        ("TokenClassifier", {"options": {"scheme": "iob1"}}, "options.scheme"),
+        ("CrossEncoder", {"options": {"hidden_layer": True}}, "options: "),
+    ]
+    for name, arguments, message in refused:
+        with pytest.raises(UserError, match=message):
+            getattr(electra_tf, name).from_pretrained(
+                str(tmp_path / name), **arguments
+            )
+    again = electra_tf.TextRegressor.from_pretrained(
+        str(tmp_path / "TextRegressor"), scale=2, options={"dropout": 0.0}
+    )
+    assert again.target.scale == 2.0
+    again = electra_tf.QuestionAnswerer.from_pretrained(
+        str(tmp_path / "QuestionAnswerer"), unanswerable=True, new_head=True
+    )
+    assert again.task.unanswerable
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "train", "message"),
+    [
+        (
+            None,
+            {"num_train_epochs": 7},
+            "train: num_train_epochs .*epochs to f",
+        ),
+        (None, {"early_stopping_patience": 1}, "keras.callbacks.EarlyStopping"),
+        (None, {"max_train_examples": 4}, "fewer examples"),
+        (None, {"folds": 5}, "electra-tf finetune"),
+        (None, {"average_checkpoints": 3}, "electra-tf finetune"),
+        (None, {"seed": 3}, "seed to from_pretrained"),
+        ("adam", {"learning_rate": 1e-9}, "train: learning_rate is a setting"),
+        ("adam", {"max_grad_norm": 2.0}, "train: max_grad_norm is a setting"),
+    ],
+)
+def test_settings_that_fit_does_not_use(classifier, optimizer, train, message):
+    with pytest.raises(UserError, match=message):
+        classifier.compile(optimizer, train=train)
+
+
+def test_settings_that_fit_uses(model, tmp_path):
+    made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
+    made.compile(train={"batch_size": 8, "max_grad_norm": 2.0, "num_trials": 1})
+    # Earlier versions stored settings that were not used.
+    config = made.get_compile_config()
+    config["train"] |= {"num_train_epochs": 7.0, "folds": 5}
+    made.compile_from_config(config)
+    assert made._train.max_grad_norm == 2.0
+    made.compile("adam")
+    config = made.get_compile_config()
+    config["train"] |= {"learning_rate": 1e-9}
+    made.compile_from_config(config)
+    assert type(made.optimizer).__name__ == "Adam"
+
+
 def test_overrides_dtype_and_weights(model):
     made = electra_tf.TextClassifier.from_pretrained(
         model, num_classes=3, overrides={"model.hidden_dropout": 0.25},

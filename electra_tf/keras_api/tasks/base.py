@@ -1,6 +1,5 @@
 """Defines what all tasks on strings share: Keras' fit, evaluate, predict."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.finetuning.fine_tuner import StepPlan, plan_steps
-from electra_tf.keras_api.tasks import inputs, streams
+from electra_tf.keras_api.tasks import given, inputs, streams
 from electra_tf.keras_api.tasks.reading import ReadingTask
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, check_lengths
@@ -102,7 +101,7 @@ class TaskModel(ReadingTask):
         )
         x = inputs.source(x, whole=False)
         if isinstance(x, inputs.STREAMS):
-            _refuse(
+            given.refuse(
                 "a dataset",
                 y=y, sample_weight=sample_weight, class_weight=class_weight,
                 validation_split=validation_split or None,
@@ -121,7 +120,7 @@ class TaskModel(ReadingTask):
                         f"validation_split: {validation_split} of "
                         f"{len(examples)} inputs leaves one side empty"
                     )
-                validation_data = _Examples(
+                validation_data = given.HeldOut(
                     examples[cut:], weights and weights[cut:]
                 )
                 examples, weights = examples[:cut], weights and weights[:cut]
@@ -131,7 +130,7 @@ class TaskModel(ReadingTask):
             )  # fmt: skip
             per_epoch = steps
         if not self._own_optimizer:
-            _check_callbacks(callbacks)
+            given.check_callbacks(callbacks)
             if steps is None:
                 raise UserError(
                     "steps_per_epoch: the dataset does not say how many "
@@ -143,7 +142,7 @@ class TaskModel(ReadingTask):
             self._memory.base = self._before_optimizer()
         validation_data = inputs.source(validation_data, steps=validation_steps)
         if not self.has_answers(None, None):
-            _check_held_out(validation_data)
+            given.check_held_out(validation_data)
         validation = self._held_out(validation_data, validation_batch_size)
         inputs.started(x)
         before = self._iterations()
@@ -345,11 +344,11 @@ class TaskModel(ReadingTask):
         examples = self._memory.scored
         x = inputs.source(x, steps=steps)
         if not others:
-            given: Any = x
+            whole: Any = x
             if not isinstance(x, inputs.STREAMS):
-                given = (x, y, sample_weight)
-            examples = self._listed(given)
-            x = self._held_out(given, batch_size)
+                whole = (x, y, sample_weight)
+            examples = self._listed(whole)
+            x = self._held_out(whole, batch_size)
         found = super().evaluate(
             x,
             verbose=verbose,
@@ -387,7 +386,7 @@ class TaskModel(ReadingTask):
         """
         if not self.extra_scores:
             return None
-        if isinstance(data, _Examples):
+        if isinstance(data, given.HeldOut):
             return list(data.examples)
         if isinstance(data, inputs.STREAMS):
             found: list[Any] = []
@@ -407,7 +406,7 @@ class TaskModel(ReadingTask):
         self._memory.scored = self._listed(data)
         if isinstance(data, inputs.STREAMS):
             return self._stream(inputs.batches(data, batch_size))
-        if isinstance(data, _Examples):
+        if isinstance(data, given.HeldOut):
             examples, weights = data.examples, data.weights
         else:
             x, y, sample_weight = inputs.unpacked(tuple(data))
@@ -579,48 +578,3 @@ class TaskModel(ReadingTask):
             take(part, features, outputs)
             if bar is not None:
                 bar.update(start + len(part))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Examples:
-    """Held-out examples that are already read."""
-
-    examples: Sequence[Any]
-    weights: Sequence[float] | None
-
-
-def _check_callbacks(callbacks: Any) -> None:
-    """Refuses callbacks that set the learning rate, which is planned."""
-    given = getattr(callbacks, "callbacks", callbacks)
-    for one in tf.nest.flatten(given):
-        if isinstance(
-            one,
-            keras.callbacks.ReduceLROnPlateau
-            | keras.callbacks.LearningRateScheduler,
-        ):
-            raise UserError(
-                f"callbacks: {type(one).__name__} sets the learning rate, "
-                "which ELECTRA's optimizer plans over the whole run; leave it "
-                'out, or compile with an optimizer of Keras, as "adam"'
-            )
-
-
-def _check_held_out(data: Any) -> None:
-    """Refuses held-out data that has only texts, or a single text."""
-    if data is None or isinstance(data, (*inputs.STREAMS, _Examples)):
-        return
-    if (
-        not isinstance(data, tuple | list)
-        or not 0 < len(data) < 4
-        or isinstance(data[0], str | bytes)
-    ):
-        raise UserError(
-            "validation_data: expected (x, y), (x, y, sample_weight) or a "
-            f"dataset, got {data!r:.60}"
-        )
-
-
-def _refuse(what: str, **given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise UserError(f"{name}: {what} holds its own; leave it out")

@@ -18,7 +18,7 @@ from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.finetuning.start import Start
 from electra_tf.keras_api.preprocessors import TextPreprocessor, as_tensors
-from electra_tf.keras_api.tasks import streams
+from electra_tf.keras_api.tasks import given, streams
 from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models import initial, packed_encoder, task_networks
 from electra_tf.models.config import TaskHeadConfig
@@ -186,16 +186,18 @@ class CompiledTask(FineTuner, abc.ABC):
           warmup_proportion: share of the steps in which the learning rate
             rises.
           weight_decay_rate: decoupled weight decay.
-          train: other keys of `finetune`'s section `train`, such as
-            gradient_accumulation or max_grad_norm.
+          train: other keys of `finetune`'s section `train`: batch_size,
+            gradient_accumulation, recompute, precision, freeze_encoder and
+            those of the optimizer, such as max_grad_norm.
           jit_compile: whether XLA compiles the whole step; slower on CPUs.
           **options: run_eagerly, steps_per_execution, weighted_metrics.
 
         Raises:
-          UserError: settings of ELECTRA's optimizer are given for another one,
-            or the loss takes logits where the model gives probabilities.
+          UserError: settings are given that are not used, such as those of
+            ELECTRA's optimizer for another one; or the loss takes logits where
+            the model gives probabilities.
         """
-        given: dict[str, Any] = {
+        chosen: dict[str, Any] = {
             name: value
             for name, value in {
                 "learning_rate": learning_rate,
@@ -207,20 +209,17 @@ class CompiledTask(FineTuner, abc.ABC):
         }
         if optimizer == "electra":
             optimizer = None
-        if optimizer is not None and given:
-            raise UserError(
-                f"{next(iter(given))}: is a setting of ELECTRA's optimizer; "
-                "leave optimizer out, or set it in your optimizer"
-            )
+        given.check_optimizer(optimizer, list(chosen))
         for one in tf.nest.flatten(loss):
             _check_loss(one, self.gives_logits)
         settings = configs.resolve(FinetuneTrainConfig, train)
-        self._train = dataclasses.replace(settings, **given)
+        given.check_train(settings, optimizer is not None)
+        self._train = dataclasses.replace(settings, **chosen)
         self.gradient_accumulation = self._train.gradient_accumulation
-        chosen = precision.resolved(
+        mode = precision.resolved(
             self._train.precision, jit_compile=jit_compile
         )
-        self.bfloat16_products = chosen == precision.PRODUCTS
+        self.bfloat16_products = mode == precision.PRODUCTS
         self.network.encoder.recompute = self._train.recompute
         if self._train.freeze_encoder:
             self.network.encoder.trainable = False
@@ -475,9 +474,10 @@ class CompiledTask(FineTuner, abc.ABC):
         own, train = values.pop("own_optimizer"), values.pop("train")
         optimizer = values.pop("optimizer")
         values.pop("loss_weights", None)
+        settings = configs.from_dict(FinetuneTrainConfig, train, where="train")
         self.compile(
             optimizer if own else None,
-            train=configs.from_dict(FinetuneTrainConfig, train, where="train"),
+            train=given.usable(settings, own),
             **values,
         )
         if optimizer is not None and not own:

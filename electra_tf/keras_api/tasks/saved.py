@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow as tf
 
@@ -45,6 +45,11 @@ class Given:
 
 class SavedTask(Adaptable, CompiledTask):
     """Opens checkpoints, and writes model directories and `.keras` files."""
+
+    # The argument of `from_pretrained` that starts a new head.
+    afresh: ClassVar[str] = "labels=[...]"
+    # Options that a fine-tuned model cannot change, besides those of the head.
+    learned_options: ClassVar[tuple[str, ...]] = ()
 
     def enable_lora(self, *args: Any, **named: Any) -> None:
         """Freezes the encoder except for a change of low rank, by LoRA.
@@ -134,6 +139,8 @@ class SavedTask(Adaptable, CompiledTask):
             about = there.fine_tuning or task_of_model.described(there.task)
             made = cls._same(path, about, options)
             head = there.task
+            if options:
+                _check_head(there, made, cls.afresh, path)
         else:
             options = _fitting(task, options, start.config.max_positions)
             resolved: Any = configs.resolve(
@@ -165,6 +172,9 @@ class SavedTask(Adaptable, CompiledTask):
     ) -> Task:
         """Makes the task of a fine-tuned model."""
         name = about["task"]
+        for key in {*cls.learned_options} & {*options} & {*about["options"]}:
+            there = about["options"][key]
+            cls.kept(path, f"options.{key}", options[key], there)
         chosen = task_of_model.chosen(
             about, options=options or None, where=path
         )
@@ -176,6 +186,26 @@ class SavedTask(Adaptable, CompiledTask):
                 "new_head=True; or take another class, or electra_tf.load"
             )
         return found
+
+    @classmethod
+    def kept(cls, path: str, argument: str, given: Any, there: Any) -> None:
+        """Refuses an argument that changes what a fine-tuned model has learned.
+
+        Args:
+          path: the model.
+          argument: the argument's name.
+          given: its value.
+          there: what the model has.
+
+        Raises:
+          UserError: they differ.
+        """
+        if given != there:
+            raise UserError(
+                f"{argument}: {given!r:.60}, but the model at {path} was "
+                f"trained with {there!r:.60}; leave it out, or start a new "
+                f"head with {cls.afresh}"
+            )
 
     @classmethod
     @abc.abstractmethod
@@ -358,6 +388,21 @@ class SavedTask(Adaptable, CompiledTask):
         if config.get("trained_parts"):
             switch_parts(self, config["trained_parts"])
         self.network.encoder.lora = config.get("lora")
+
+
+def _check_head(
+    there: DirectoryConfig, made: Task, afresh: str, path: str
+) -> None:
+    """Refuses options that need another head than the checkpoint's."""
+    check: Any = task_of_model.check
+    if there.fine_tuning is None:  # of another format: without names
+        check = task_of_model.check_outputs
+    check(
+        there.task,
+        made.head(),
+        f"options: the head of {path} is another one; leave them out, or start "
+        f"a new head with {afresh}",
+    )
 
 
 def _fitting(

@@ -96,11 +96,16 @@ class TokenClassifier(TaskModel):
             load_weights, seed, dtype, name,
         )  # fmt: skip
         names = inputs.names(labels, num_classes)
-        state = None
+        said, state = options or {}, None
         if names is not None:
-            said = options or {}
             state = _state(names, said.get("scheme"), said.get("convert_to"))
-        return cls._open(path, "tagging", state, given)
+        made = cls._open(path, "tagging", state, given)
+        if names is None:
+            there = made.task.state
+            for key, name in (("scheme", "scheme"), ("convert_to", "learned")):
+                if said.get(key) not in (None, "auto"):
+                    cls.kept(path, f"options.{key}", said[key], there[name])
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:

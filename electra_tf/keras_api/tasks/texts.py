@@ -129,6 +129,7 @@ class TextClassifier(_TextModel):
     """
 
     extra_scores = ()
+    learned_options = ("multi_label",)
 
     @classmethod
     def from_pretrained(
@@ -190,7 +191,11 @@ class TextClassifier(_TextModel):
             chosen, max_seq_length, vocab, overrides,
             load_weights, seed, dtype, name,
         )  # fmt: skip
-        return cls._open(path, "classification", state, given)
+        made = cls._open(path, "classification", state, given)
+        asked = chosen.get("labels")
+        if asked is not None and made.learned:
+            cls.kept(path, "labels", tuple(asked), made.labels)
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:
@@ -342,6 +347,7 @@ class TextRegressor(_TextModel):
     """
 
     extra_scores = ("pearson", "spearman")
+    afresh = "new_head=True"
 
     @classmethod
     def from_pretrained(
@@ -377,7 +383,7 @@ class TextRegressor(_TextModel):
 
         Raises:
           UserError: the checkpoint is missing, incomplete, or fine-tuned for
-            another task.
+            another task; or `scale` is not that of the regressor there.
         """
         chosen = dict(options or {})
         if scale is not None:
@@ -387,7 +393,12 @@ class TextRegressor(_TextModel):
             load_weights, seed, dtype, name,
         )  # fmt: skip
         state = {"offset": 0.0, "scale": scale or 1.0}
-        return cls._open(path, "regression", state, given, new_head)
+        made = cls._open(path, "regression", state, given, new_head)
+        asked = chosen.get("scale")
+        if asked is not None and made.learned:
+            assert isinstance(made.target, Number)
+            cls.kept(path, "scale", float(asked), made.target.scale)
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:
