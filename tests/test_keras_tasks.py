@@ -226,6 +226,38 @@ def test_weights_of_rows_and_classes(model):
     examples = made.read(TEXTS, LABELS)
     assert made._weights(examples, {"good": 2.0}, None) == [2.0, 1.0] * 4
     assert made._weights(examples, {1: 2.0, 0: 0.5}, None) == [2.0, 0.5] * 4
+    column = np.array([[2.0], [1.0]] * 4)
+    assert made._weights(examples, None, column) == [2.0, 1.0] * 4
+    data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS, column)).batch(4)
+    assert made.evaluate(data, verbose=0)[0] == pytest.approx(losses[1])
+    with pytest.raises(UserError, match=r"sample_weight\[1\]: expected a num"):
+        made.fit(TEXTS, LABELS, sample_weight=[1, "2"] * 4)
+
+
+def test_class_weights_are_for_training_alone(model):
+    """As in Keras; those of inputs count in the held-out share, too."""
+    made = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    made.compile(keras.optimizers.SGD(0.0), **EAGER)
+    weights = [1.0] * 4 + [3.0] * 4
+    held = {"sample_weight": weights[4:], "return_dict": True, "verbose": 0}
+    wanted = made.evaluate(TEXTS[4:], LABELS[4:], **held)["loss"]
+    found = made.fit(
+        TEXTS, LABELS, sample_weight=weights, class_weight={"bad": 5.0},
+        validation_split=0.5, verbose=0,
+    ).history["val_loss"]  # fmt: skip
+    assert found == [pytest.approx(wanted)]
+
+
+def test_a_dataset_holds_its_own_answers_and_weights(classifier):
+    data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(4)
+    for arguments in ({"y": LABELS}, {"sample_weight": [1.0] * 8}):
+        (name,) = arguments
+        with pytest.raises(UserError, match=f"{name}: a dataset holds its own"):
+            classifier.evaluate(data, verbose=0, **arguments)
+    with pytest.raises(UserError, match="y: a dataset holds its own"):
+        classifier.scores(data, LABELS)
 
 
 def test_functional_model(classifier):

@@ -17,6 +17,7 @@ from electra_tf.tasks.task import Prediction
 
 _BATCH = 32  # rows in a training batch, by default
 _AT_ONCE = 64  # rows in a batch of evaluation and prediction
+_WEIGHTS = "sample_weight"
 _CHUNK = 4096  # inputs whose features are in memory at a time
 
 
@@ -120,8 +121,10 @@ class TaskModel(ReadingTask):
                         f"validation_split: {validation_split} of "
                         f"{len(examples)} inputs leaves one side empty"
                     )
+                # As in Keras, weights of classes are for training alone.
+                held = self._weights(examples, None, sample_weight)
                 validation_data = given.HeldOut(
-                    examples[cut:], weights and weights[cut:]
+                    examples[cut:], held and held[cut:]
                 )
                 examples, weights = examples[:cut], weights and weights[:cut]
             data, size, steps = self._batches(
@@ -299,7 +302,7 @@ class TaskModel(ReadingTask):
     def _stream(self, data: inputs.Stream) -> tf.data.Dataset:
         def make(element: Any) -> Features:
             x, y, w = inputs.unpacked(element)
-            weights = None if w is None else inputs.plain(w)
+            weights = None if w is None else inputs.numbers(w, _WEIGHTS)
             return self._features(self.read(x, y), weights)
 
         limit = self.network.config.max_positions
@@ -324,10 +327,10 @@ class TaskModel(ReadingTask):
 
         Args:
           x: see `fit`.
-          y: see `fit`.
+          y: see `fit`; a dataset holds its own.
           batch_size: rows in a batch, 64 where None.
           verbose: see Keras.
-          sample_weight: a weight for each input.
+          sample_weight: a weight for each input; a dataset holds its own.
           steps: number of batches to take, all where None.
           callbacks: see Keras.
           return_dict: whether to return a mapping of names to values.
@@ -345,7 +348,9 @@ class TaskModel(ReadingTask):
         x = inputs.source(x, steps=steps)
         if not others:
             whole: Any = x
-            if not isinstance(x, inputs.STREAMS):
+            if isinstance(x, inputs.STREAMS):
+                given.refuse("a dataset", y=y, sample_weight=sample_weight)
+            else:
                 whole = (x, y, sample_weight)
             examples = self._listed(whole)
             x = self._held_out(whole, batch_size)
@@ -438,6 +443,7 @@ class TaskModel(ReadingTask):
         """
         x = inputs.source(x)
         if isinstance(x, inputs.STREAMS):
+            given.refuse("a dataset", y=y)
             examples: list[Any] = []
             for part, answers, _ in inputs.elements(inputs.batches(x, None)):
                 examples += self.read(part, answers)
