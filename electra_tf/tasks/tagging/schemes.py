@@ -167,7 +167,7 @@ def impossible(names: Iterable[str], scheme: str) -> list[str]:
         if name != OUTSIDE:
             letter, kind = split_tag(name)
             letters.setdefault(kind, set()).add(letter)
-    first, _, last, alone = _LETTERS[scheme]
+    first, _, last, alone = tuple(_LETTERS[scheme])
     return [
         kind
         for kind, there in letters.items()
