@@ -9,9 +9,11 @@ import json
 
 import h5py
 import hub_models
+import keras
 import numpy as np
 import pytest
 
+import electra_tf
 from electra_tf import tensors
 from electra_tf.errors import UserError
 from electra_tf.hub import huggingface, loading
@@ -328,6 +330,35 @@ def test_pairs_and_texts_for_models_that_declare_neither(tmp_path):
     trained_here = ours(tmp_path / "ours", SETS, "classification", {}, state)
     with pytest.raises(UserError, match="expected a text alone"):
         predictions(trained_here, PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"), [("TextClassifier", SETS), ("TextRegressor", NUMBER)]
+)
+def test_task_models_take_pairs_and_texts_until_they_are_trained(
+    tmp_path, kind, task
+):
+    path = from_huggingface(tmp_path, task)
+    cls = getattr(electra_tf, kind)
+    made, loaded = cls.from_pretrained(path), predictor.load(path)
+    alone, both = ["a b", "c"], (["a", "b"], ["b c", "a"])
+    assert made.answer(both) == loaded.predict(list(zip(*both)))
+    assert made.answer(alone) == loaded.predict(alone)
+    y = [0, 1]
+    made.compile("adam", run_eagerly=True)
+    made.evaluate(both, y, verbose=0)
+    made.evaluate(alone, y, verbose=0)
+    made.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.answer(both) == made.answer(both)
+    made.fit(both, y, verbose=0)
+    assert len(made.predict(both, verbose=0)) == 2
+    with pytest.raises(UserError, match="expected pairs of texts"):
+        made.predict(alone)
+    again.compile("adam", run_eagerly=True)
+    again.fit(alone, y, verbose=0)
+    with pytest.raises(UserError, match="expected texts by themselves"):
+        again.predict(both)
 
 
 SPAN = TaskHeadConfig("span", dropout=0.0)

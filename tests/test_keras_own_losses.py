@@ -157,3 +157,43 @@ def test_weights_of_numbers_count_with_your_own_loss(tiny_model):
     assert (found if np.isscalar(found) else found[0]) == pytest.approx(
         expected, rel=1e-4
     )
+
+
+def test_metrics_of_tags_are_over_words(tiny_model):
+    """Not over special tokens, padding and later pieces; nor by weights."""
+    made = electra_tf.TokenClassifier.from_pretrained(
+        tiny_model, labels=["N", "V"]
+    )
+    words = [["the", "unusual", "cats"], ["sat"] * 5]
+    tags = [["N", "V", "V"], ["V"] * 4 + ["N"]]
+
+    def verbs(y, _):
+        return tf.cast(y, tf.float32)
+
+    def share(y, _):  # one number for all
+        return tf.reduce_mean(tf.cast(y, tf.float32))
+
+    metrics = ["accuracy", verbs, share]
+    still(made, None, metrics, weighted_metrics=["accuracy"])
+    found = made.evaluate(words, tags, verbose=0, return_dict=True)
+    accuracy = made.scores(words, tags)["accuracy"] / 100
+    assert found["accuracy"] == pytest.approx(accuracy)
+    assert found["weighted_accuracy"] == pytest.approx(accuracy)
+    assert found["verbs"] == pytest.approx(6 / 8)
+    assert found["share"] == pytest.approx(6 / 8)
+    weighted = made.evaluate(
+        words, tags, sample_weight=[1, 0], verbose=0, return_dict=True
+    )
+    for name in ("accuracy", "verbs", "share"):
+        assert weighted[name] == found[name]
+    first = made.scores(words[:1], tags[:1])["accuracy"] / 100
+    assert weighted["weighted_accuracy"] == pytest.approx(first)
+
+
+@pytest.mark.parametrize("kind", ["MaskedLM", "ReplacedTokenDetector"])
+def test_metrics_are_over_what_is_learned(kind, tiny_model):
+    made = getattr(electra_tf, kind).from_pretrained(tiny_model)
+    default = still(made).evaluate(TEXTS, verbose=0, return_dict=True)
+    still(made, None, ["accuracy"])
+    found = made.evaluate(TEXTS, verbose=0, return_dict=True)
+    assert found["accuracy"] == pytest.approx(default["accuracy"], abs=1e-6)

@@ -372,3 +372,51 @@ def test_export_of_keras(classifier, model, tmp_path):
     tagger = electra_tf.TokenClassifier.from_pretrained(model, labels=["a"])
     with pytest.raises(UserError, match="export: a TokenClassifier is called"):
         tagger.export(str(tmp_path / "words"))
+
+
+class _Stop(keras.callbacks.Callback):
+    """Stops after an epoch; notes the learning rate of each step."""
+
+    def __init__(self, epoch=None):
+        super().__init__()
+        self.epoch, self.rates = epoch, []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        optimizer = self.model.optimizer
+        self.rates.append(float(optimizer.learning_rate))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_a_stopped_fit_continues(optimizer, in_file, model, tmp_path):
+    """The same weights as uninterrupted: rates, batches and dropout."""
+    whole, parts = opened(model), opened(model)
+    data = {"x": TEXTS, "y": LABELS, "batch_size": 1, "verbose": 0}
+    for each in (whole, parts):
+        each.compile(optimizer, run_eagerly=True)
+    whole.fit(**data, epochs=3)
+    parts.fit(**data, epochs=3, callbacks=[_Stop(0)])
+    if in_file:
+        parts.save(tmp_path / "model.keras")
+        parts = keras.saving.load_model(tmp_path / "model.keras")
+    parts.fit(**data, epochs=3, initial_epoch=1)
+    for ours, theirs in zip(parts.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_more_epochs_than_were_planned(classifier):
+    """The learning rate is planned again over the epochs that are left."""
+    classifier.compile(run_eagerly=True)
+    data = {"x": TEXTS, "y": LABELS, "batch_size": 1, "verbose": 0}
+    classifier.fit(**data, epochs=1)
+    for epochs in (3, 3):  # more; and the same ones again
+        before = [v.numpy() for v in classifier.trainable_variables]
+        seen = _Stop()
+        classifier.fit(**data, epochs=epochs, initial_epoch=1, callbacks=[seen])
+        assert len(seen.rates) == 8 and min(seen.rates[1:]) > 0
+        after = classifier.trainable_variables
+        assert all(np.any(v != w) for v, w in zip(after, before))

@@ -226,6 +226,38 @@ def test_weights_of_rows_and_classes(model):
     examples = made.read(TEXTS, LABELS)
     assert made._weights(examples, {"good": 2.0}, None) == [2.0, 1.0] * 4
     assert made._weights(examples, {1: 2.0, 0: 0.5}, None) == [2.0, 0.5] * 4
+    column = np.array([[2.0], [1.0]] * 4)
+    assert made._weights(examples, None, column) == [2.0, 1.0] * 4
+    data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS, column)).batch(4)
+    assert made.evaluate(data, verbose=0)[0] == pytest.approx(losses[1])
+    with pytest.raises(UserError, match=r"sample_weight\[1\]: expected a num"):
+        made.fit(TEXTS, LABELS, sample_weight=[1, "2"] * 4)
+
+
+def test_class_weights_are_for_training_alone(model):
+    """As in Keras; those of inputs count in the held-out share, too."""
+    made = electra_tf.TextClassifier.from_pretrained(
+        model, labels=["bad", "good"]
+    )
+    made.compile(keras.optimizers.SGD(0.0), **EAGER)
+    weights = [1.0] * 4 + [3.0] * 4
+    held = {"sample_weight": weights[4:], "return_dict": True, "verbose": 0}
+    wanted = made.evaluate(TEXTS[4:], LABELS[4:], **held)["loss"]
+    found = made.fit(
+        TEXTS, LABELS, sample_weight=weights, class_weight={"bad": 5.0},
+        validation_split=0.5, verbose=0,
+    ).history["val_loss"]  # fmt: skip
+    assert found == [pytest.approx(wanted)]
+
+
+def test_a_dataset_holds_its_own_answers_and_weights(classifier):
+    data = tf.data.Dataset.from_tensor_slices((TEXTS, LABELS)).batch(4)
+    for arguments in ({"y": LABELS}, {"sample_weight": [1.0] * 8}):
+        (name,) = arguments
+        with pytest.raises(UserError, match=f"{name}: a dataset holds its own"):
+            classifier.evaluate(data, verbose=0, **arguments)
+    with pytest.raises(UserError, match="y: a dataset holds its own"):
+        classifier.scores(data, LABELS)
 
 
 def test_functional_model(classifier):
@@ -280,6 +312,80 @@ def test_errors_of_opening(model):
         of(model, labels=["a", "b"], num_classes=3)
     with pytest.raises(UserError, match="hidden_dropuot"):
         of(model, num_classes=2, overrides={"model.hidden_dropuot": 0.2})
+
+
+def test_arguments_that_a_fine_tuned_model_does_not_fit(model, tmp_path):
+    """They are refused, as only a new head could have them."""
+    made = {
+        "TextClassifier": {"labels": ["a", "b"]},
+        "TextRegressor": {"scale": 2.0},
+        "QuestionAnswerer": {},
+        "TokenClassifier": {"labels": ["O", "B-X", "I-X"]},
+        "CrossEncoder": {},
+    }
+    for name, arguments in made.items():
+        found = getattr(electra_tf, name).from_pretrained(model, **arguments)
+        found.save_pretrained(str(tmp_path / name))
+    refused = [
+        ("TextClassifier", {"options": {"labels": ["x", "y"]}}, "labels: "),
+        ("TextClassifier", {"options": {"multi_label": True}}, "options.mul"),
+        ("TextRegressor", {"scale": 10.0}, "scale: 10.0.*2.0.*new_head=True"),
+        ("TextRegressor", {"options": {"hidden_layer": True}}, "options: "),
+        ("QuestionAnswerer", {"unanswerable": True}, "unanswerable: .*new_hea"),
+        ("QuestionAnswerer", {"options": {"head": "independent"}}, "options: "),
+        ("TokenClassifier", {"options": {"scheme": "iob1"}}, "options.scheme"),
+        ("CrossEncoder", {"options": {"hidden_layer": True}}, "options: "),
+    ]
+    for name, arguments, message in refused:
+        with pytest.raises(UserError, match=message):
+            getattr(electra_tf, name).from_pretrained(
+                str(tmp_path / name), **arguments
+            )
+    again = electra_tf.TextRegressor.from_pretrained(
+        str(tmp_path / "TextRegressor"), scale=2, options={"dropout": 0.0}
+    )
+    assert again.target.scale == 2.0
+    again = electra_tf.QuestionAnswerer.from_pretrained(
+        str(tmp_path / "QuestionAnswerer"), unanswerable=True, new_head=True
+    )
+    assert again.task.unanswerable
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "train", "message"),
+    [
+        (
+            None,
+            {"num_train_epochs": 7},
+            "train: num_train_epochs .*epochs to f",
+        ),
+        (None, {"early_stopping_patience": 1}, "keras.callbacks.EarlyStopping"),
+        (None, {"max_train_examples": 4}, "fewer examples"),
+        (None, {"folds": 5}, "electra-tf finetune"),
+        (None, {"average_checkpoints": 3}, "electra-tf finetune"),
+        (None, {"seed": 3}, "seed to from_pretrained"),
+        ("adam", {"learning_rate": 1e-9}, "train: learning_rate is a setting"),
+        ("adam", {"max_grad_norm": 2.0}, "train: max_grad_norm is a setting"),
+    ],
+)
+def test_settings_that_fit_does_not_use(classifier, optimizer, train, message):
+    with pytest.raises(UserError, match=message):
+        classifier.compile(optimizer, train=train)
+
+
+def test_settings_that_fit_uses(model, tmp_path):
+    made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
+    made.compile(train={"batch_size": 8, "max_grad_norm": 2.0, "num_trials": 1})
+    # Earlier versions stored settings that were not used.
+    config = made.get_compile_config()
+    config["train"] |= {"num_train_epochs": 7.0, "folds": 5}
+    made.compile_from_config(config)
+    assert made._train.max_grad_norm == 2.0
+    made.compile("adam")
+    config = made.get_compile_config()
+    config["train"] |= {"learning_rate": 1e-9}
+    made.compile_from_config(config)
+    assert type(made.optimizer).__name__ == "Adam"
 
 
 def test_overrides_dtype_and_weights(model):
@@ -354,6 +460,35 @@ def test_tagger(model, tmp_path):
     ) == made.answer(WORDS)
     opened = electra_tf.TokenClassifier.from_pretrained(str(tmp_path / "saved"))
     assert opened.classify(WORDS) == TAGS
+
+
+def test_tags_without_b(model):
+    names = ["O", "I-X"]
+    made = electra_tf.TokenClassifier.from_pretrained(model, labels=names)
+    assert made.task.state["scheme"] == "iob1"
+    words, tags = [["the", "good", "cat"]] * 4, [["O", "I-X", "I-X"]] * 4
+    made.compile("adam", **EAGER)
+    made.fit(words, tags, epochs=6, verbose=0)
+    assert made.classify(words) == tags
+    assert made.scores(words, tags)["f1"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        (["O", "B-X", "I-Y"], {}, "labels: in .* bio the type 'Y' .* B-Y;"),
+        (["O", "I-X"], {"scheme": "bio"}, "the type 'X' .* without B-X;"),
+        (["O", "E-X"], {"scheme": "bio"}, "labels: 'E-X' is none of the sch"),
+        (["O", "X"], {"scheme": "io"}, "options.scheme: io is for files"),
+        (["O", "I-X"], {"convert_to": "xyz"}, "options.convert_to"),
+        (["O", "I-X"], {"scheme": "xyz"}, "options.scheme"),
+    ],
+)
+def test_tags_that_cannot_occur(model, labels, options, message):
+    with pytest.raises(UserError, match=message):
+        electra_tf.TokenClassifier.from_pretrained(
+            model, labels=labels, options=options
+        )
 
 
 def test_tags_with_your_own_loss(model):

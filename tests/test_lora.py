@@ -341,3 +341,62 @@ def test_in_a_keras_file(tmp_path):
     assert [v.path for v in loaded.trainable_variables] == [
         v.path for v in model.trainable_variables
     ]
+
+
+def places(model):
+    """Returns the paths of what trains, without the networks' names."""
+    return [v.path.partition("/")[2] for v in model.trainable_variables]
+
+
+def opened(kind, model):
+    labels = {"labels": ["a", "b"]} if kind == "TextClassifier" else {}
+    return getattr(electra_tf, kind).from_pretrained(model, **labels)
+
+
+@pytest.mark.parametrize(
+    "kind", ["TextClassifier", "MaskedLM", "ReplacedTokenDetector"]
+)
+def test_tasks_with_lora_in_a_keras_file(kind, tiny_model, tmp_path):
+    model = opened(kind, tiny_model)
+    model.enable_lora(2, verbose=False)
+    disturb(model)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.network.encoder.lora == (2, 2.0, "query_value")
+    assert places(loaded) == places(model)
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+@pytest.mark.parametrize("kind", ["TextClassifier", "MaskedLM"])
+def test_frozen_tasks_in_a_keras_file(kind, optimizer, tiny_model, tmp_path):
+    model = opened(kind, tiny_model)
+    model.compile(optimizer, run_eagerly=True)
+    model.freeze(1, verbose=False)
+    x = ["the cat sat", "a dog ran"]
+    data = (x, ["a", "b"]) if kind == "TextClassifier" else (x,)
+    model.fit(*data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert places(loaded) == places(model)
+    assert not any("embeddings/" in place for place in places(loaded))
+    pairs = zip(
+        loaded.optimizer.variables, model.optimizer.variables, strict=True
+    )
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(ours, theirs)
+    frozen = loaded.network.encoder.embeddings.weights[0]
+    before = frozen.numpy()
+    loaded.fit(*data, verbose=0)
+    np.testing.assert_array_equal(frozen, before)
+
+
+def test_a_frozen_task_of_compile_in_a_keras_file(tiny_model, tmp_path):
+    model = opened("TextClassifier", tiny_model)
+    model.compile(train={"freeze_encoder": True}, run_eagerly=True)
+    model.fit(["a cat", "a dog"], ["a", "b"], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == 2
+    assert int(loaded.optimizer.iterations) == 1

@@ -9,6 +9,8 @@ from finetune_command import SHAPE, TASK, TRAIN
 
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings, splits, start, trials
+from electra_tf.tasks.qa.examples import QAExample
+from electra_tf.tasks.ranking.pairs import Pair
 from electra_tf.tasks.registry import task_class
 from electra_tf.training import strategy
 
@@ -90,3 +92,73 @@ def test_folds_and_trials_exclude_each_other():
     assert settings.load(task=TASK, folds=4).train.folds == 4
     with pytest.raises(UserError, match="folds"):
         settings.load(task=TASK, folds=1)
+
+
+def folds_of(task, examples, count, seed=3):
+    """Returns each part's held-out examples."""
+    part = splits._parts(task, examples, count, seed)
+    return [
+        [e for e, p in zip(examples, part) if p == number]
+        for number in range(count)
+    ]
+
+
+def test_single_examples_are_divided_as_before(data):
+    task = task_class(TASK)(TASK, None, data)
+    examples = task.read("train")
+    order = np.random.default_rng(3).permutation(len(examples))
+    labels = np.array([examples[i].label for i in order])
+    order = order[np.argsort(labels, kind="stable")]
+    part = np.empty(len(examples), np.int64)
+    part[order] = np.arange(len(examples)) % 4
+    assert splits._parts(task, examples, 4, 3).tolist() == part.tolist()
+
+
+def test_passages_of_a_query_are_in_one_part():
+    task = task_class("ranking")("ranking")
+    pairs = [
+        Pair(f"query {q}", f"passage {i}", float(i == 0 and q % 3 == 0), str(q))
+        for i in range(4)
+        for q in range(15)
+    ]
+    found = folds_of(task, pairs, 5)
+    queries = [{pair.query for pair in part} for part in found]
+    assert [len(names) for names in queries] == [3] * 5
+    assert len(set.union(*queries)) == 15
+    assert [len(part) for part in found] == [12] * 5
+    # Each part has a query with a relevant passage: there are five.
+    assert [sum(p.relevance for p in part) for part in found] == [1.0] * 5
+    message = "--folds=16: there are 60 examples in 15 groups that stay tog"
+    with pytest.raises(UserError, match=message):
+        folds_of(task, pairs, 16)
+
+
+def test_a_part_without_a_relevant_passage_is_refused(
+    tmp_path, tiny_vocab_file
+):
+    rows = ["query\tpassage\tlabel"]
+    rows += [
+        f"q {q}\tp {i}\t{int(q < 2 > i)}" for q in range(6) for i in (1, 2)
+    ]
+    (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
+    options = task_class("ranking").Options(validation_fraction=0)
+    task = task_class("ranking")("ranking", options, str(tmp_path))
+    begin = start.from_random(make().model, tiny_vocab_file)
+    tokenizer = begin.tokenizer()
+    whole = splits.read(task, tokenizer, 512, None, 0)
+    message = "--folds=3: part 3: no query for validation"
+    with pytest.raises(UserError, match=message):
+        splits.fold(whole, 3, 3, 0, tokenizer, 512)
+
+
+def test_questions_on_a_context_are_in_one_part():
+    task = task_class("squad")("squad")
+    examples = [
+        QAExample(f"{c}.{i}", f"question {i}", f"context {c}")
+        for c in range(6)
+        for i in range(c + 1)
+    ]
+    found = folds_of(task, examples, 3)
+    contexts = [{e.context for e in part} for part in found]
+    assert [len(names) for names in contexts] == [2] * 3
+    assert len(set.union(*contexts)) == 6

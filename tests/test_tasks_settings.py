@@ -136,6 +136,16 @@ def test_misspelt_keys_are_reported_with_their_line(tmp_path, text, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("value", ["5", "no", "[a]", "2026-01-01"])
+def test_a_task_that_is_no_name_is_reported(tmp_path, value):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"task: {value}\n")
+    with pytest.raises(UserError, match=f"{path}: task: .* the name of a task"):
+        settings.load(str(path))
+    with pytest.raises(UserError, match=r"^task: 5; expected the name"):
+        settings.load({"task": 5})
+
+
 def test_the_model_section_has_all_keys_of_a_model():
     names = {f.name for f in dataclasses.fields(settings.ModelSettings)}
     assert names == {"size", *(f.name for f in dataclasses.fields(ModelConfig))}

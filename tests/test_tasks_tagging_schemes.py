@@ -108,6 +108,36 @@ def test_detects(tags, scheme):
     assert tagging_schemes.detect([tags.split()]) == scheme
 
 
+@pytest.mark.parametrize(
+    ("labels", "scheme"),
+    [
+        ("O B-X I-X", "bio"),
+        ("O B-X", "bio"),
+        ("O I-X", "iob1"),
+        ("O B-X I-X I-Y", "iob1"),  # CoNLL-2003's lack B-PER
+        ("O I-X E-X", "ioe2"),
+        ("O I-X E-X I-Y", "ioe1"),
+        ("O S-X B-X E-X", "bioes"),
+        ("O U-X B-X L-X", "bilou"),
+        ("O S-X B-X M-X E-X", "bmes"),
+        ("O NN VB", "none"),
+        ("B-X L-X E-X", "none"),
+        ("O B-X I-Y", "bio"),  # no scheme is of both
+    ],
+)
+def test_the_scheme_of_labels(labels, scheme):
+    names = labels.split()
+    assert tagging_schemes.of_labels(names) == scheme
+    found = tagging_schemes.impossible(names, scheme)
+    assert found == (["Y"] if labels == "O B-X I-Y" else [])
+
+
+@pytest.mark.parametrize("scheme", SPELLING)
+def test_all_labels_can_tell_spans(scheme):
+    names = tagging_schemes.labels(["X", "Y"], scheme)
+    assert tagging_schemes.impossible(names, scheme) == []
+
+
 @pytest.mark.parametrize("scheme", SPELLING)
 def test_grammar_is_what_is_valid(scheme):
     names = tagging_schemes.labels(["X", "Y"], scheme)

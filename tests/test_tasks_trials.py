@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 
@@ -128,9 +129,23 @@ def test_trials_have_seeds_of_their_own(finished):
 def test_all_done_is_reported_at_once(finished, data, chosen, tiny_vocab_file,
                                   capfd, monkeypatch):  # fmt: skip
     output, summary = finished
-    monkeypatch.setattr(trials.splits, "read", None)  # not needed
+    monkeypatch.setattr(trials.finetune, "run_trial", None)  # not needed
     assert run(chosen, data, tiny_vocab_file, output) == summary
     assert "all 2 trials are done" in capfd.readouterr().err
+
+
+def test_a_finished_run_refuses_other_data(
+    finished, data, chosen, tiny_vocab_file
+):
+    output, _ = finished
+    path = pathlib.Path(data) / "train.tsv"
+    before = path.read_text()
+    path.write_text(before + "a new cat\tanimal\n")
+    try:
+        with pytest.raises(UserError, match="trial_1 was trained on other da"):
+            run(chosen, data, tiny_vocab_file, output)
+    finally:
+        path.write_text(before)
 
 
 def test_the_same_seed_gives_the_same_run(

@@ -394,7 +394,10 @@ def task_of(
 ) -> str | None:
     """Returns the task's name, wherever it is given, or None.
 
-    Errors in the settings are not reported here.
+    Other errors in the settings are not reported here.
+
+    Raises:
+      UserError: the name is not a text.
     """
     given = overrides
     if not isinstance(given, Mapping):
@@ -402,14 +405,22 @@ def task_of(
         given = dict(text.partition("=")[::2] for text in texts)
     if task or "task" in given:
         return task or str(given["task"]).strip("\"' ")
+    where = f"{config}: " if isinstance(config, str) else ""
     if isinstance(config, str):
         try:
             config = yaml.safe_load(files.read_text(config))
         except yaml.YAMLError:
             return None
     if isinstance(config, Mapping):
-        return config.get("task")
-    return getattr(config, "task", None)
+        found = config.get("task")
+    else:
+        found = getattr(config, "task", None)
+    if found is not None and not isinstance(found, str):
+        raise UserError(
+            f"{where}task: {found!r:.40}; expected the name of a task, such as "
+            "glue/rte; put a name that YAML reads as another value in quotes"
+        )
+    return found
 
 
 def load(

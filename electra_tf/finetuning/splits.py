@@ -126,7 +126,8 @@ def fold(
     """Makes splits for one fold, with one part of the examples held out.
 
     The parts divide all training and validation examples, with similar sizes;
-    each label is distributed over them evenly.
+    each label is distributed over them evenly. Examples that belong together
+    (see `Task.identity`), as the passages of a query, are in one part.
 
     Args:
       whole: result of `read`.
@@ -137,7 +138,8 @@ def fold(
       max_positions: the model's number of positions.
 
     Raises:
-      UserError: there are fewer examples than folds, or several tasks.
+      UserError: there are fewer examples than folds, of those that may be
+        divided; or a part cannot be scored; or there are several tasks.
     """
     task = whole.task
     if hasattr(task, "tasks"):
@@ -147,18 +149,10 @@ def fold(
     for split in whole.validation[:1]:
         name = split.name
         examples += split.examples
-    if len(examples) < count:
-        raise UserError(
-            f"--folds={count}: there are {len(examples)} examples; expected "
-            "one in each part at least"
-        )
-    order = np.random.default_rng(seed).permutation(len(examples))
-    labels = [task.truth(examples[i]) or "" for i in order]
-    order = order[np.argsort(np.array(labels), kind="stable")]
-    part = np.empty(len(examples), np.int64)
-    part[order] = np.arange(len(examples)) % count
+    part = _parts(task, examples, count, seed)
     train = [e for e, p in zip(examples, part) if p != number - 1]
     held_out = [e for e, p in zip(examples, part) if p == number - 1]
+    task.check_held_out(held_out, f"--folds={count}: part {number}")
     features = task.features(tokenizer, train, training=True)
     check_lengths(features, max_positions)
     if not features.units:
@@ -170,6 +164,34 @@ def fold(
     return dataclasses.replace(
         whole, train=train, features=features, validation=(first, *others)
     )
+
+
+def _parts(
+    task: Task, examples: Sequence[Any], count: int, seed: int
+) -> np.ndarray:
+    """Returns the number of each example's part, from 0."""
+    together: dict[Any, list[int]] = {}
+    for i, example in enumerate(examples):
+        key = task.identity(example)
+        together.setdefault(i if key is None else key, []).append(i)
+    groups = list(together.values())
+    if len(groups) < count:
+        what = f"{len(examples)} examples"
+        if len(groups) < len(examples):
+            what += f" in {len(groups)} groups that stay together"
+        raise UserError(
+            f"--folds={count}: there are {what}; expected one in each part at "
+            "least; take fewer folds"
+        )
+    order = np.random.default_rng(seed).permutation(len(groups))
+    labels = [task.stratum([examples[i] for i in groups[g]]) for g in order]
+    sizes = [len(groups[g]) for g in order]
+    # By label, then the largest first.
+    order = order[np.lexsort((-np.array(sizes), np.array(labels)))]
+    part = np.empty(len(examples), np.int64)
+    for place, group in enumerate(order):
+        part[groups[group]] = place % count
+    return part
 
 
 def read(

@@ -97,12 +97,6 @@ def run_trials(
             start.tokenizer(), start.config.max_positions,
         )  # fmt: skip
 
-    path = files.join(output, report.JSON)
-    if all(results.values()) and files.exists(path):
-        before = json.loads(files.read_text(path))
-        if len(before["trials"]) == len(results):
-            note(f"{output}: all {len(results)} trials are done")
-            return before
     task = task_class(settings.task)(settings.task, settings.options, data)
     read = splits.read(
         task,
@@ -112,6 +106,15 @@ def run_trials(
         train.seed,
     )
     whole = read
+    before = _report(output) if all(results.values()) else None
+    if before is not None and len(before["trials"]) == len(results):
+        for number, result in results.items():
+            assert result is not None  # all are done
+            if train.folds is not None:
+                read = fold(number)
+            _check_data(output, number, result, read)
+        note(f"{output}: all {len(results)} trials are done")
+        return before
     if train.folds is not None:
         read = fold(1)
     head = read.task.head()
@@ -221,6 +224,12 @@ def describe(
         },
     }
     return json.loads(json.dumps(found))
+
+
+def _report(output: str) -> dict[str, Any] | None:
+    """Returns the content of a run's report; None where there is none."""
+    path = files.join(output, report.JSON)
+    return json.loads(files.read_text(path)) if files.exists(path) else None
 
 
 def _trial(output: str, number: int) -> str:

@@ -272,6 +272,29 @@ def _switched(
         yield from _switched(part, part.trainable, f"{path}/")
 
 
+def trained_parts(layer: keras.layers.Layer) -> dict[str, bool]:
+    """Returns which parts of a layer train, where they differ from the whole.
+
+    Args:
+      layer: the layer, or a model; its own `trainable` is under "".
+    """
+    return {"": layer.trainable, **dict(_switched(layer, layer.trainable, ""))}
+
+
+def switch_parts(
+    layer: keras.layers.Layer, switched: Mapping[str, bool]
+) -> None:
+    """Applies the result of `trained_parts` to a layer of the same parts.
+
+    Args:
+      layer: the layer, or a model.
+      switched: that result; parts that the layer lacks are ignored.
+    """
+    parts = dict(switched)
+    layer.trainable = parts.pop("", True)
+    _switch(layer, parts)
+
+
 def _switch(layer: keras.layers.Layer, switched: Mapping[str, bool]) -> None:
     """Applies the result of `_switched`; missing parts are ignored."""
     if not layer.trainable:

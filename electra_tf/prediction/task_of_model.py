@@ -16,6 +16,7 @@ from electra_tf.hub.config import DirectoryConfig, window_options
 from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
 from electra_tf.tasks.glue import sets
+from electra_tf.tasks.tagging import schemes
 
 # Keys that do not change what was learned: dropout, the width of a search, the
 # source of weights.
@@ -213,7 +214,7 @@ def described(
         }
     if kind == "token":
         labels = list(names(head))
-        scheme = _scheme(labels)
+        scheme = schemes.of_labels(labels)
         return {
             "task": "tagging",
             # As in its own framework: the best label of each word.
@@ -286,21 +287,6 @@ def names(head: TaskHeadConfig) -> tuple[str, ...]:
     if head.labels is not None:
         return head.labels
     return tuple(f"LABEL_{i}" for i in range(head.num_labels))
-
-
-def _scheme(labels: list[str]) -> str:
-    """Detects the tags' scheme by their letters."""
-    letters = {label.partition("-")[0] for label in labels if label != "O"}
-    named = all("-" in label for label in labels if label != "O")
-    if named and letters and letters <= {"B", "I"}:
-        return "bio"
-    if named and letters and letters <= set("BIES"):
-        return "bioes"
-    if named and letters and letters <= set("BILU"):
-        return "bilou"
-    if named and letters and letters <= set("BMES"):
-        return "bmes"
-    return "none"
 
 
 def _learned(head: Any) -> dict[str, Any]:

@@ -110,6 +110,37 @@ class Task(abc.ABC):
         )
         return [examples[i] for i in np.sort(chosen)]
 
+    def identity(self, example: Any) -> str | None:
+        """Returns what examples that are held out together share.
+
+        By default it is None: each example may be held out alone.
+        """
+        return None
+
+    def stratum(self, examples: Sequence[Any]) -> str:
+        """Returns what the parts of a cross-validation have in equal shares.
+
+        By default these are the true labels of the examples.
+
+        Args:
+          examples: examples of one `identity`.
+        """
+        truths = {self.truth(example) or "" for example in examples}
+        return "\0".join(sorted(truths))
+
+    def check_held_out(  # noqa: B027
+        self, examples: Sequence[Any], place: str
+    ) -> None:
+        """Refuses held-out examples that cannot be scored.
+
+        Args:
+          examples: those of the split that chooses the weights.
+          place: the file or part that they come from, for messages.
+
+        Raises:
+          UserError: nothing can be scored.
+        """
+
     def fit(self, examples: Sequence[Any]) -> None:  # noqa: B027
         """Learns `state` from training examples.
 

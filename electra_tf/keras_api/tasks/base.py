@@ -1,6 +1,5 @@
 """Defines what all tasks on strings share: Keras' fit, evaluate, predict."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.finetuning.fine_tuner import StepPlan, plan_steps
-from electra_tf.keras_api.tasks import inputs, streams
+from electra_tf.keras_api.tasks import given, inputs, streams
 from electra_tf.keras_api.tasks.reading import ReadingTask
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, check_lengths
@@ -18,6 +17,7 @@ from electra_tf.tasks.task import Prediction
 
 _BATCH = 32  # rows in a training batch, by default
 _AT_ONCE = 64  # rows in a batch of evaluation and prediction
+_WEIGHTS = "sample_weight"
 _CHUNK = 4096  # inputs whose features are in memory at a time
 
 
@@ -64,7 +64,9 @@ class TaskModel(ReadingTask):
 
         With ELECTRA's optimizer each call is a training run of its own, over
         which the learning rate rises and falls once, unless `initial_epoch`
-        says that it continues one.
+        says that it continues one. Where that run was planned for fewer steps,
+        the learning rate rises and falls once more, over the epochs that are
+        left.
 
         Args:
           x: inputs, see the class; or a `tf.data.Dataset`, a `PyDataset` or a
@@ -100,7 +102,7 @@ class TaskModel(ReadingTask):
         )
         x = inputs.source(x, whole=False)
         if isinstance(x, inputs.STREAMS):
-            _refuse(
+            given.refuse(
                 "a dataset",
                 y=y, sample_weight=sample_weight, class_weight=class_weight,
                 validation_split=validation_split or None,
@@ -119,8 +121,10 @@ class TaskModel(ReadingTask):
                         f"validation_split: {validation_split} of "
                         f"{len(examples)} inputs leaves one side empty"
                     )
-                validation_data = _Examples(
-                    examples[cut:], weights and weights[cut:]
+                # As in Keras, weights of classes are for training alone.
+                held = self._weights(examples, None, sample_weight)
+                validation_data = given.HeldOut(
+                    examples[cut:], held and held[cut:]
                 )
                 examples, weights = examples[:cut], weights and weights[:cut]
             data, size, steps = self._batches(
@@ -129,18 +133,19 @@ class TaskModel(ReadingTask):
             )  # fmt: skip
             per_epoch = steps
         if not self._own_optimizer:
-            _check_callbacks(callbacks)
+            given.check_callbacks(callbacks)
             if steps is None:
                 raise UserError(
                     "steps_per_epoch: the dataset does not say how many "
                     "batches it has, and the learning rate is planned over "
                     "all of them; give the number"
                 )
-            if not (initial_epoch and self.optimizer is not None):
-                self._set_optimizer(steps * epochs, size)
+            self._plan_rates(steps, epochs, initial_epoch, size)
+        else:
+            self._memory.base = self._before_optimizer()
         validation_data = inputs.source(validation_data, steps=validation_steps)
         if not self.has_answers(None, None):
-            _check_held_out(validation_data)
+            given.check_held_out(validation_data)
         validation = self._held_out(validation_data, validation_batch_size)
         inputs.started(x)
         before = self._iterations()
@@ -181,6 +186,34 @@ class TaskModel(ReadingTask):
             return 0  # nothing is compiled
         return int(self.optimizer.iterations.numpy())
 
+    def _before_optimizer(self) -> int:
+        """Returns how many batches were trained on before the optimizer."""
+        return max(0, self._memory.steps_done - self._iterations())
+
+    def _plan_rates(
+        self, steps: int, epochs: int, initial_epoch: int, batch_size: int
+    ) -> None:
+        """Plans the learning rate, or keeps the plan of a run to continue.
+
+        Args:
+          steps: steps of an epoch.
+          epochs: see `fit`.
+          initial_epoch: see `fit`.
+          batch_size: rows in a batch.
+        """
+        done = self._iterations()
+        planned = self._planned_steps() if initial_epoch else 0
+        left = steps * max(1, epochs - initial_epoch)
+        # An epoch that was stopped half-way is done again: the steps beyond the
+        # plan are then fewer than its own.
+        if done < planned and done + left < planned + steps:
+            self._memory.base = self._before_optimizer()
+            return
+        self._memory.base = self._memory.steps_done
+        if initial_epoch:  # the model may have been loaded
+            self._memory.base = max(self._memory.base, done)
+        self._set_optimizer(left, batch_size)
+
     def _batches(
         self,
         examples: Sequence[Any],
@@ -204,17 +237,13 @@ class TaskModel(ReadingTask):
         plan = self._steps_planned(features, size, steps * epochs)
         self._plan(plan)
         self.build_metrics(features)
-        # Continues after the batches of earlier calls.
-        offset = max(0, self._memory.steps_done - self._iterations())
-        if not self._own_optimizer:
-            offset = self._memory.steps_done
         data = streams.training(
             features,
             size,
             self.seed,
             plan.pad_to_multiple,
             shuffle,
-            lambda: offset + self._iterations(),
+            lambda: self._memory.base + self._iterations(),
         )
         return self._with_y(data), size, steps
 
@@ -273,7 +302,7 @@ class TaskModel(ReadingTask):
     def _stream(self, data: inputs.Stream) -> tf.data.Dataset:
         def make(element: Any) -> Features:
             x, y, w = inputs.unpacked(element)
-            weights = None if w is None else inputs.plain(w)
+            weights = None if w is None else inputs.numbers(w, _WEIGHTS)
             return self._features(self.read(x, y), weights)
 
         limit = self.network.config.max_positions
@@ -298,10 +327,10 @@ class TaskModel(ReadingTask):
 
         Args:
           x: see `fit`.
-          y: see `fit`.
+          y: see `fit`; a dataset holds its own.
           batch_size: rows in a batch, 64 where None.
           verbose: see Keras.
-          sample_weight: a weight for each input.
+          sample_weight: a weight for each input; a dataset holds its own.
           steps: number of batches to take, all where None.
           callbacks: see Keras.
           return_dict: whether to return a mapping of names to values.
@@ -318,11 +347,13 @@ class TaskModel(ReadingTask):
         examples = self._memory.scored
         x = inputs.source(x, steps=steps)
         if not others:
-            given: Any = x
-            if not isinstance(x, inputs.STREAMS):
-                given = (x, y, sample_weight)
-            examples = self._listed(given)
-            x = self._held_out(given, batch_size)
+            whole: Any = x
+            if isinstance(x, inputs.STREAMS):
+                given.refuse("a dataset", y=y, sample_weight=sample_weight)
+            else:
+                whole = (x, y, sample_weight)
+            examples = self._listed(whole)
+            x = self._held_out(whole, batch_size)
         found = super().evaluate(
             x,
             verbose=verbose,
@@ -360,7 +391,7 @@ class TaskModel(ReadingTask):
         """
         if not self.extra_scores:
             return None
-        if isinstance(data, _Examples):
+        if isinstance(data, given.HeldOut):
             return list(data.examples)
         if isinstance(data, inputs.STREAMS):
             found: list[Any] = []
@@ -380,7 +411,7 @@ class TaskModel(ReadingTask):
         self._memory.scored = self._listed(data)
         if isinstance(data, inputs.STREAMS):
             return self._stream(inputs.batches(data, batch_size))
-        if isinstance(data, _Examples):
+        if isinstance(data, given.HeldOut):
             examples, weights = data.examples, data.weights
         else:
             x, y, sample_weight = inputs.unpacked(tuple(data))
@@ -412,6 +443,7 @@ class TaskModel(ReadingTask):
         """
         x = inputs.source(x)
         if isinstance(x, inputs.STREAMS):
+            given.refuse("a dataset", y=y)
             examples: list[Any] = []
             for part, answers, _ in inputs.elements(inputs.batches(x, None)):
                 examples += self.read(part, answers)
@@ -552,48 +584,3 @@ class TaskModel(ReadingTask):
             take(part, features, outputs)
             if bar is not None:
                 bar.update(start + len(part))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Examples:
-    """Held-out examples that are already read."""
-
-    examples: Sequence[Any]
-    weights: Sequence[float] | None
-
-
-def _check_callbacks(callbacks: Any) -> None:
-    """Refuses callbacks that set the learning rate, which is planned."""
-    given = getattr(callbacks, "callbacks", callbacks)
-    for one in tf.nest.flatten(given):
-        if isinstance(
-            one,
-            keras.callbacks.ReduceLROnPlateau
-            | keras.callbacks.LearningRateScheduler,
-        ):
-            raise UserError(
-                f"callbacks: {type(one).__name__} sets the learning rate, "
-                "which ELECTRA's optimizer plans over the whole run; leave it "
-                'out, or compile with an optimizer of Keras, as "adam"'
-            )
-
-
-def _check_held_out(data: Any) -> None:
-    """Refuses held-out data that has only texts, or a single text."""
-    if data is None or isinstance(data, (*inputs.STREAMS, _Examples)):
-        return
-    if (
-        not isinstance(data, tuple | list)
-        or not 0 < len(data) < 4
-        or isinstance(data[0], str | bytes)
-    ):
-        raise UserError(
-            "validation_data: expected (x, y), (x, y, sample_weight) or a "
-            f"dataset, got {data!r:.60}"
-        )
-
-
-def _refuse(what: str, **given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise UserError(f"{name}: {what} holds its own; leave it out")

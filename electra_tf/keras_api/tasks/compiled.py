@@ -18,7 +18,7 @@ from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.finetuning.start import Start
 from electra_tf.keras_api.preprocessors import TextPreprocessor, as_tensors
-from electra_tf.keras_api.tasks import streams
+from electra_tf.keras_api.tasks import given, streams
 from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models import initial, packed_encoder, task_networks
 from electra_tf.models.config import TaskHeadConfig
@@ -38,6 +38,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.steps_done = 0  # in all calls of fit
+        self.base = 0  # batches of `fit` before the optimizer's first step
         self.scored: list[Any] | None = None  # what to score in fit
         self.inferences: dict[tuple[int, str], Inference] = {}
         self.scorer: Any = None  # scores tokens
@@ -176,7 +177,8 @@ class CompiledTask(FineTuner, abc.ABC):
             rate rises and then falls to 0 over each call of `fit`.
           loss: a loss of Keras, or a function of (y_true, y_pred), which the
             class describes. None takes the task's.
-          metrics: Keras' metrics of (y_true, y_pred); None takes the task's.
+          metrics: Keras' metrics of (y_true, y_pred), without special tokens
+            and padding; None takes the task's.
           learning_rate: the peak of ELECTRA's optimizer; None takes 3e-4,
             1e-4 or 5e-5, by the encoder's width.
           layerwise_lr_decay: the factor between the learning rates of
@@ -184,16 +186,18 @@ class CompiledTask(FineTuner, abc.ABC):
           warmup_proportion: share of the steps in which the learning rate
             rises.
           weight_decay_rate: decoupled weight decay.
-          train: other keys of `finetune`'s section `train`, such as
-            gradient_accumulation or max_grad_norm.
+          train: other keys of `finetune`'s section `train`: batch_size,
+            gradient_accumulation, recompute, precision, freeze_encoder and
+            those of the optimizer, such as max_grad_norm.
           jit_compile: whether XLA compiles the whole step; slower on CPUs.
           **options: run_eagerly, steps_per_execution, weighted_metrics.
 
         Raises:
-          UserError: settings of ELECTRA's optimizer are given for another one,
-            or the loss takes logits where the model gives probabilities.
+          UserError: settings are given that are not used, such as those of
+            ELECTRA's optimizer for another one; or the loss takes logits where
+            the model gives probabilities.
         """
-        given: dict[str, Any] = {
+        chosen: dict[str, Any] = {
             name: value
             for name, value in {
                 "learning_rate": learning_rate,
@@ -205,20 +209,17 @@ class CompiledTask(FineTuner, abc.ABC):
         }
         if optimizer == "electra":
             optimizer = None
-        if optimizer is not None and given:
-            raise UserError(
-                f"{next(iter(given))}: is a setting of ELECTRA's optimizer; "
-                "leave optimizer out, or set it in your optimizer"
-            )
+        given.check_optimizer(optimizer, list(chosen))
         for one in tf.nest.flatten(loss):
             _check_loss(one, self.gives_logits)
         settings = configs.resolve(FinetuneTrainConfig, train)
-        self._train = dataclasses.replace(settings, **given)
+        given.check_train(settings, optimizer is not None)
+        self._train = dataclasses.replace(settings, **chosen)
         self.gradient_accumulation = self._train.gradient_accumulation
-        chosen = precision.resolved(
+        mode = precision.resolved(
             self._train.precision, jit_compile=jit_compile
         )
-        self.bfloat16_products = chosen == precision.PRODUCTS
+        self.bfloat16_products = mode == precision.PRODUCTS
         self.network.encoder.recompute = self._train.recompute
         if self._train.freeze_encoder:
             self.network.encoder.trainable = False
@@ -287,6 +288,13 @@ class CompiledTask(FineTuner, abc.ABC):
             optimizer.build(self.trainable_variables)
         self.optimizer = optimizer
         self.train_function = None
+
+    def _planned_steps(self) -> int:
+        """Returns for how many steps ELECTRA's optimizer is planned, or 0."""
+        optimizer = getattr(self, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        schedule = getattr(optimizer, "_learning_rate", None)
+        return getattr(schedule, "num_train_steps", 0)
 
     # --- steps -------------------------------------------------------------
 
@@ -383,8 +391,35 @@ class CompiledTask(FineTuner, abc.ABC):
             found = tf.fill([tf.shape(batch["input_ids"])[0]], loss)
         if self._has_metrics:
             fixed = tf.nest.map_structure(tf.stop_gradient, y_pred)
-            self.compute_metrics(batch, y, fixed, weight)
+            if mask is None:
+                self.compute_metrics(batch, y, fixed, weight)
+            else:
+                self._masked_metrics(y, fixed, weight, mask)
         return found
+
+    def _masked_metrics(
+        self, y: Any, y_pred: Any, weight: tf.Tensor | None, mask: tf.Tensor
+    ) -> None:
+        """Updates the compiled metrics over what counts in each row.
+
+        Keras gives metrics that are not weighted no mask.
+        """
+        compiled = self._compile_metrics
+        if not compiled.built:
+            compiled.build(y, y_pred)
+        for metrics in filter(None, compiled._flat_metrics):
+            for metric in metrics.metrics:
+                try:
+                    metric.update_state(y, y_pred, sample_weight=mask)
+                except (ValueError, tf.errors.InvalidArgumentError):
+                    # One number for all cannot be weighted.
+                    counts = mask > 0
+                    metric.update_state(
+                        tf.boolean_mask(y, counts),
+                        tf.boolean_mask(y_pred, counts),
+                    )
+        for metrics in filter(None, compiled._flat_weighted_metrics):
+            metrics.update_state(y, y_pred, weight)
 
     def build_metrics(self, features: Features) -> None:
         """Has Keras create the variables of the compiled metrics.
@@ -439,9 +474,10 @@ class CompiledTask(FineTuner, abc.ABC):
         own, train = values.pop("own_optimizer"), values.pop("train")
         optimizer = values.pop("optimizer")
         values.pop("loss_weights", None)
+        settings = configs.from_dict(FinetuneTrainConfig, train, where="train")
         self.compile(
             optimizer if own else None,
-            train=configs.from_dict(FinetuneTrainConfig, train, where="train"),
+            train=given.usable(settings, own),
             **values,
         )
         if optimizer is not None and not own:

@@ -56,6 +56,7 @@ class QuestionAnswerer(TaskModel):
     task: QuestionAnswering
     extra_scores = ("exact_match", "exact", "f1")
     keeps_all = False
+    afresh = "new_head=True"
 
     @classmethod
     def from_pretrained(
@@ -92,14 +93,19 @@ class QuestionAnswerer(TaskModel):
 
         Raises:
           UserError: the checkpoint is missing, incomplete, or fine-tuned for
-            another task.
+            another task; or an argument does not fit the answerer there.
         """
         given = Given(
             options, max_seq_length, vocab, overrides,
             load_weights, seed, dtype, name,
         )  # fmt: skip
         state = {"unanswerable": unanswerable}
-        return cls._open(path, "squad", state, given, new_head)
+        made = cls._open(path, "squad", state, given, new_head)
+        if unanswerable:
+            # Imported answerers do not say.
+            there = made.task.state.setdefault("unanswerable", True)
+            cls.kept(path, "unanswerable", unanswerable, there)
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:

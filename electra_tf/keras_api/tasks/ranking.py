@@ -60,6 +60,7 @@ class CrossEncoder(TaskModel):
     extra_scores = ("mrr@10", "ndcg@10", "map")
     gives_logits = True
     keeps_all = False
+    afresh = "new_head=True"
 
     @classmethod
     def from_pretrained(

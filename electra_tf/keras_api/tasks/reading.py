@@ -27,7 +27,7 @@ class ReadingTask(SavedTask):
             return None
         found = [1.0] * len(examples)
         if sample_weight is not None:
-            found = [float(w) for w in inputs.plain(sample_weight)]
+            found = inputs.numbers(sample_weight, "sample_weight")
             inputs.same_number(len(examples), found, "sample_weight")
         if class_weight is not None:
             shares = self.class_shares(examples, class_weight)

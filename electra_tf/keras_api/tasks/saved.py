@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow as tf
 
@@ -20,7 +20,7 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.tasks.compiled import CompiledTask
 from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
-from electra_tf.models.saved import save_whole
+from electra_tf.models.saved import save_whole, switch_parts, trained_parts
 from electra_tf.prediction import task_of_model
 from electra_tf.tasks.registry import stored_options, task_class
 from electra_tf.tasks.task import Task
@@ -46,6 +46,11 @@ class Given:
 class SavedTask(Adaptable, CompiledTask):
     """Opens checkpoints, and writes model directories and `.keras` files."""
 
+    # The argument of `from_pretrained` that starts a new head.
+    afresh: ClassVar[str] = "labels=[...]"
+    # Options that a fine-tuned model cannot change, besides those of the head.
+    learned_options: ClassVar[tuple[str, ...]] = ()
+
     def enable_lora(self, *args: Any, **named: Any) -> None:
         """Freezes the encoder except for a change of low rank, by LoRA.
 
@@ -59,14 +64,29 @@ class SavedTask(Adaptable, CompiledTask):
         """
         super().enable_lora(*args, **named)
         self._memory.inferences.clear()  # traced without LoRA
-        if self._own_optimizer:  # made for the weights trainable before
-            kind, optimizer_config = (
-                type(self.optimizer),
-                self.optimizer.get_config(),
-            )
-            with self.distribute_strategy.scope():
-                self.optimizer = kind.from_config(optimizer_config)
-                self.optimizer.build(self.trainable_variables)
+        self._renew_optimizer()
+
+    def freeze(self, up_to: int | None = None, verbose: bool = True) -> None:
+        """Freezes the encoder from below: embeddings, then block by block.
+
+        Args:
+          up_to: see `Adaptable.freeze`.
+          verbose: whether to print which parameters train.
+
+        Raises:
+          UserError: there are fewer blocks.
+        """
+        super().freeze(up_to, verbose)
+        self._renew_optimizer()
+
+    def _renew_optimizer(self) -> None:
+        """Makes the user's optimizer again, for the weights that train now."""
+        if not self._own_optimizer:
+            return
+        kind, config = type(self.optimizer), self.optimizer.get_config()
+        with self.distribute_strategy.scope():
+            self.optimizer = kind.from_config(config)
+            self.optimizer.build(self.trainable_variables)
 
     @classmethod
     def _open(
@@ -119,6 +139,8 @@ class SavedTask(Adaptable, CompiledTask):
             about = there.fine_tuning or task_of_model.described(there.task)
             made = cls._same(path, about, options)
             head = there.task
+            if options:
+                _check_head(there, made, cls.afresh, path)
         else:
             options = _fitting(task, options, start.config.max_positions)
             resolved: Any = configs.resolve(
@@ -150,6 +172,9 @@ class SavedTask(Adaptable, CompiledTask):
     ) -> Task:
         """Makes the task of a fine-tuned model."""
         name = about["task"]
+        for key in {*cls.learned_options} & {*options} & {*about["options"]}:
+            there = about["options"][key]
+            cls.kept(path, f"options.{key}", options[key], there)
         chosen = task_of_model.chosen(
             about, options=options or None, where=path
         )
@@ -161,6 +186,26 @@ class SavedTask(Adaptable, CompiledTask):
                 "new_head=True; or take another class, or electra_tf.load"
             )
         return found
+
+    @classmethod
+    def kept(cls, path: str, argument: str, given: Any, there: Any) -> None:
+        """Refuses an argument that changes what a fine-tuned model has learned.
+
+        Args:
+          path: the model.
+          argument: the argument's name.
+          given: its value.
+          there: what the model has.
+
+        Raises:
+          UserError: they differ.
+        """
+        if given != there:
+            raise UserError(
+                f"{argument}: {given!r:.60}, but the model at {path} was "
+                f"trained with {there!r:.60}; leave it out, or start a new "
+                f"head with {cls.afresh}"
+            )
 
     @classmethod
     @abc.abstractmethod
@@ -290,7 +335,7 @@ class SavedTask(Adaptable, CompiledTask):
             "strip_accents": start.strip_accents,
             "source": start.source,
             "learned": self.learned,
-            "lora": self.network.encoder.lora,
+            **self._adaptations(),
             "seed": self.seed,
             "dtype": self.dtype_policy.name,
             "name": self.name,
@@ -328,8 +373,36 @@ class SavedTask(Adaptable, CompiledTask):
             dtype=config["dtype"],
             name=config["name"],
         )
-        made.network.encoder.lora = config.get("lora")
+        made._adapt(config)
         return made
+
+    def _adaptations(self) -> dict[str, Any]:
+        """Returns what of the model trains, as part of its config."""
+        return {
+            "lora": self.network.encoder.lora,
+            "trained_parts": trained_parts(self),
+        }
+
+    def _adapt(self, config: Mapping[str, Any]) -> None:
+        """Applies what of the model trains; older configs lack some of it."""
+        if config.get("trained_parts"):
+            switch_parts(self, config["trained_parts"])
+        self.network.encoder.lora = config.get("lora")
+
+
+def _check_head(
+    there: DirectoryConfig, made: Task, afresh: str, path: str
+) -> None:
+    """Refuses options that need another head than the checkpoint's."""
+    check: Any = task_of_model.check
+    if there.fine_tuning is None:  # of another format: without names
+        check = task_of_model.check_outputs
+    check(
+        there.task,
+        made.head(),
+        f"options: the head of {path} is another one; leave them out, or start "
+        f"a new head with {afresh}",
+    )
 
 
 def _fitting(

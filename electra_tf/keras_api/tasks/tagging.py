@@ -73,7 +73,8 @@ class TokenClassifier(TaskModel):
 
         Args:
           path: see `TextClassifier.from_pretrained`.
-          labels: the tags; the scheme is detected from "B-", "I-" and so on.
+          labels: the tags; the scheme is detected from "B-", "I-" and so on:
+            where a type has "I-" alone it is IOB1.
           num_classes: number of tags, if they have no names.
           max_seq_length: tokens of a row; 128 unless the model says
             otherwise.
@@ -88,18 +89,23 @@ class TokenClassifier(TaskModel):
 
         Raises:
           UserError: the checkpoint is missing, incomplete, or without a head
-            where no labels are given.
+            where no labels are given; or a type cannot occur with these.
         """
         given = Given(
             options, max_seq_length, vocab, overrides,
             load_weights, seed, dtype, name,
         )  # fmt: skip
         names = inputs.names(labels, num_classes)
-        state = None
+        said, state = options or {}, None
         if names is not None:
-            said = options or {}
             state = _state(names, said.get("scheme"), said.get("convert_to"))
-        return cls._open(path, "tagging", state, given)
+        made = cls._open(path, "tagging", state, given)
+        if names is None:
+            there = made.task.state
+            for key, name in (("scheme", "scheme"), ("convert_to", "learned")):
+                if said.get(key) not in (None, "auto"):
+                    cls.kept(path, f"options.{key}", said[key], there[name])
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:
@@ -263,9 +269,14 @@ def _state(
     """Returns the task's state for tags that are given by name."""
     head = TaskHeadConfig("token", len(labels), tuple(labels))
     state = task_of_model.described(head)["state"]
+    if scheme == "io":
+        raise UserError(
+            "options.scheme: io is for files whose tags are types alone; name "
+            "the labels 'I-...', and leave scheme out"
+        )
     if scheme not in (None, "auto"):
         state["scheme"] = state["learned"] = scheme
-    if learned is not None and state["scheme"] != "none":
+    if learned in schemes.SCHEMES and state["scheme"] != "none":
         kinds = {
             schemes.split_tag(label)[1]
             for label in labels
@@ -273,4 +284,28 @@ def _state(
         }
         state["learned"] = learned
         state["labels"] = list(schemes.labels(kinds, learned))
+    else:
+        _check_scheme(labels, state["scheme"])
     return state
+
+
+def _check_scheme(labels: list[str], scheme: str) -> None:
+    """Refuses labels of another scheme, and types that cannot occur."""
+    if scheme not in schemes.SCHEMES:
+        return  # the options report it
+    for label in labels:
+        if not schemes.belongs(label, scheme):
+            raise UserError(
+                f"labels: {label!r} is none of the scheme {scheme}; correct "
+                "it, or set options={'scheme': ...}"
+            )
+    missing = schemes.impossible(labels, scheme)
+    if missing:
+        kind = missing[0]
+        every = schemes.labels([kind], scheme)
+        lacking = ", ".join(tag for tag in every if tag not in labels)
+        raise UserError(
+            f"labels: in the scheme {scheme} the type {kind!r} cannot occur "
+            f"without {lacking}; name all tags of a type, "
+            "or set options={'scheme': 'none'} if they mark no spans"
+        )

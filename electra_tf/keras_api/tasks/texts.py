@@ -58,24 +58,43 @@ class _TextModel(TaskModel):
         ]
 
     def _check_pairs(self, paired: bool, learning: bool) -> None:
-        """Refuses to mix texts and pairs: the first training data decides."""
+        """Refuses to mix texts and pairs: the first training data decides.
+
+        Until it does, an imported model that does not say takes both.
+        """
         options = self.task.options
         if not hasattr(options, "text_pair_column"):
             return  # the sets of GLUE define it
         wanted = self._paired
         if options.text_pair_column is not None:
             wanted = True
+        elif wanted is None and self._pairs_too:
+            return
         elif wanted is None and self.learned:
             wanted = False
         if wanted is not None and paired != wanted:
             what = "pairs of texts" if wanted else "texts by themselves"
             raise UserError(f"x: expected {what}, which the model was made for")
         if learning and wanted is None:
-            self._paired = paired
-            if paired:
-                self.task.options = dataclasses.replace(
-                    options, text_pair_column=_PAIR
-                )
+            self._decide_pairs(paired)
+
+    @property
+    def _pairs_too(self) -> bool:
+        return bool(getattr(self.task, "pairs_too", False))
+
+    def _decide_pairs(self, paired: bool) -> None:
+        """Makes the model one of pairs, or of texts by themselves."""
+        self._paired = paired
+        self.task.state.pop("pairs", None)
+        if paired:
+            self.task.options = dataclasses.replace(
+                self.task.options, text_pair_column=_PAIR
+            )
+
+    def _look(self, examples: Sequence[Any]) -> None:
+        if self._pairs_too and examples:
+            self._decide_pairs(examples[0].text_pair is not None)
+        super()._look(examples)
 
     def _answers(self, y: Any) -> list[Any]:
         raise NotImplementedError
@@ -110,6 +129,7 @@ class TextClassifier(_TextModel):
     """
 
     extra_scores = ()
+    learned_options = ("multi_label",)
 
     @classmethod
     def from_pretrained(
@@ -171,7 +191,11 @@ class TextClassifier(_TextModel):
             chosen, max_seq_length, vocab, overrides,
             load_weights, seed, dtype, name,
         )  # fmt: skip
-        return cls._open(path, "classification", state, given)
+        made = cls._open(path, "classification", state, given)
+        asked = chosen.get("labels")
+        if asked is not None and made.learned:
+            cls.kept(path, "labels", tuple(asked), made.labels)
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:
@@ -323,6 +347,7 @@ class TextRegressor(_TextModel):
     """
 
     extra_scores = ("pearson", "spearman")
+    afresh = "new_head=True"
 
     @classmethod
     def from_pretrained(
@@ -358,7 +383,7 @@ class TextRegressor(_TextModel):
 
         Raises:
           UserError: the checkpoint is missing, incomplete, or fine-tuned for
-            another task.
+            another task; or `scale` is not that of the regressor there.
         """
         chosen = dict(options or {})
         if scale is not None:
@@ -368,7 +393,12 @@ class TextRegressor(_TextModel):
             load_weights, seed, dtype, name,
         )  # fmt: skip
         state = {"offset": 0.0, "scale": scale or 1.0}
-        return cls._open(path, "regression", state, given, new_head)
+        made = cls._open(path, "regression", state, given, new_head)
+        asked = chosen.get("scale")
+        if asked is not None and made.learned:
+            assert isinstance(made.target, Number)
+            cls.kept(path, "scale", float(asked), made.target.scale)
+        return made
 
     @classmethod
     def takes(cls, task: Task) -> bool:

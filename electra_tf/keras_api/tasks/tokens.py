@@ -228,6 +228,7 @@ class TokenModel(TaskModel):
             **self.start.vocab.to_config(),
             "masking": configs.to_dict(self.masking),
             "max_seq_length": self.task.options.max_seq_length,
+            **self._adaptations(),
             "seed": self.seed,
             "dtype": self.dtype_policy.name,
             "name": self.name,
@@ -243,14 +244,18 @@ class TokenModel(TaskModel):
           custom_objects: not used.
         """
         del custom_objects
-        kept = ("directory", "vocab", "added_tokens")
+        kept = (
+            "directory", "vocab", "added_tokens", "lora", "trained_parts",
+        )  # fmt: skip
         values = {n: value for n, value in config.items() if n not in kept}
         directory, vocab = config["directory"], Vocab.from_config(config)
         network = blank_network(directory, vocab, cls.part, values["dtype"])
         values["masking"] = configs.from_dict(
             MaskingConfig, values["masking"], where="masking"
         )
-        return cls(network, **values)
+        made = cls(network, **values)
+        made._adapt(config)
+        return made
 
     def described(self) -> str:
         """Describes the model's purpose."""

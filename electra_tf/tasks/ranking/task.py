@@ -49,7 +49,7 @@ class Ranking(FileTask):
         """Returns the pairs of a split; see `FileTask.read`."""
         pairs = super().read(split)
         if pairs and split == "validation":
-            self._check_judged(pairs, self._source(split)[0][0])
+            self.check_held_out(pairs, self._source(split)[0][0])
         if pairs and split == "train":
             return [*pairs, *self._negatives(pairs)]
         return pairs
@@ -83,19 +83,30 @@ class Ranking(FileTask):
             taken += sizes[queries[i]]
         return [pair for pair in examples if pair.query in chosen]
 
-    def _check_judged(self, pairs: Sequence[Pair], path: str) -> None:
+    def stratum(self, examples: Sequence[Pair]) -> str:
+        """Returns whether a query's passages are relevant: all, some or
+        none.
+        """
         least = self.options.relevant_from
-        queries = {pair.query_id for pair in pairs}
-        telling = {p.query_id for p in pairs if (p.relevance or 0.0) >= least}
+        found = {(pair.relevance or 0.0) >= least for pair in examples}
+        return "some" if len(found) == 2 else str(found)
+
+    def check_held_out(self, examples: Sequence[Pair], place: str) -> None:
+        """Refuses queries without a relevant passage; warns if some are."""
+        least = self.options.relevant_from
+        queries = {pair.query_id for pair in examples}
+        telling = {
+            p.query_id for p in examples if (p.relevance or 0.0) >= least
+        }
         if len(telling) < len(queries):
             _log.warning(
                 "%s: %d of %d validation queries have no relevant passage, and "
                 "are not counted",
-                path, len(queries) - len(telling), len(queries),
+                place, len(queries) - len(telling), len(queries),
             )  # fmt: skip
         if not telling:
             raise UserError(
-                f"{path}: no query for validation has a passage of relevance "
+                f"{place}: no query for validation has a passage of relevance "
                 f"{least:g} or more (options.relevant_from)"
             )
 

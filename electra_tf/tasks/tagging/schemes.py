@@ -33,6 +33,8 @@ _LETTERS = {
 }  # fmt: skip
 # Further letters of a scheme, between spans of one type.
 _BETWEEN = {"iob1": "B", "ioe1": "E"}
+# The schemes of a set of tags, the likeliest first.
+_OF_LABELS = ("bio", "iob1", "ioe2", "ioe1", "bioes", "bilou", "bmes")
 _SPAN_TAG = re.compile(r"O|[BIESLUM](-.+)?", re.DOTALL)
 _BRACKETS = re.compile(r"\*\)?|\([^()*\s]+(\*\)?|\))")
 # Letters -> those of BIOES.
@@ -127,6 +129,50 @@ def detect(sentences: Iterable[Sequence[str]]) -> str:
         if letters <= set(_LETTERS[scheme]):
             return scheme
     return "none"
+
+
+def of_labels(names: Iterable[str]) -> str:
+    """Returns the scheme of a set of tags, in which every type can occur.
+
+    B and I are BIO, but IOB1 where a type has no B; I and E are IOE2, but IOE1
+    where a type has no E. Where types cannot occur in any scheme that has the
+    letters (see `impossible`), it is the first of these.
+
+    Args:
+      names: the tags; where one is not like "B-PER", it is "none".
+    """
+    inside = [name for name in names if name != OUTSIDE]
+    if not inside or not all(map(looks_like_spans, inside)):
+        return "none"
+    fitting = [
+        scheme
+        for scheme in _OF_LABELS
+        if all(belongs(name, scheme) for name in inside)
+    ]
+    whole = [scheme for scheme in fitting if not impossible(inside, scheme)]
+    return next(iter([*whole, *fitting, "none"]))
+
+
+def impossible(names: Iterable[str], scheme: str) -> list[str]:
+    """Returns the types of which a set of tags can spell no span.
+
+    Args:
+      names: the tags.
+      scheme: one of `SCHEMES`; in "none" tags mark no spans.
+    """
+    if scheme == "none":
+        return []
+    letters: dict[str, set[str]] = {}
+    for name in names:
+        if name != OUTSIDE:
+            letter, kind = split_tag(name)
+            letters.setdefault(kind, set()).add(letter)
+    first, _, last, alone = tuple(_LETTERS[scheme])
+    return [
+        kind
+        for kind, there in letters.items()
+        if alone not in there and not {first, last} <= there
+    ]
 
 
 def _same_span_type(before: str, tag: str) -> bool:
