@@ -95,7 +95,7 @@ class CompiledTask(FineTuner, abc.ABC):
         self.preprocessor = self._make_preprocessor()
         self._train: FinetuneTrainConfig | None = None
         self._is_own = False  # whether the loss is the user's own
-        self._has_metrics = False
+        self._has_metrics = self._has_plain_metrics = False
         self._own_optimizer = False
         self.learned = learned
         self.one_hot = False  # whether the loss takes one-hot labels
@@ -178,7 +178,8 @@ class CompiledTask(FineTuner, abc.ABC):
           loss: a loss of Keras, or a function of (y_true, y_pred), which the
             class describes. None takes the task's.
           metrics: Keras' metrics of (y_true, y_pred), without special tokens
-            and padding; None takes the task's.
+            and padding; None takes the task's. Of tokens they cannot be
+            combined with `jit_compile`; `weighted_metrics` can.
           learning_rate: the peak of ELECTRA's optimizer; None takes 3e-4,
             1e-4 or 5e-5, by the encoder's width.
           layerwise_lr_decay: the factor between the learning rates of
@@ -236,6 +237,7 @@ class CompiledTask(FineTuner, abc.ABC):
             options.setdefault(
                 "weighted_metrics", self.default_weighted_metrics()
             )
+        self._has_plain_metrics = bool(metrics)
         self._has_metrics = bool(metrics or options.get("weighted_metrics"))
         self._own_optimizer = optimizer is not None
         self._memory.metrics_built = False
@@ -293,8 +295,12 @@ class CompiledTask(FineTuner, abc.ABC):
         """Returns for how many steps ELECTRA's optimizer is planned, or 0."""
         optimizer = getattr(self, "optimizer", None)
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        schedule = getattr(optimizer, "_learning_rate", None)
-        return getattr(schedule, "num_train_steps", 0)
+        if optimizer is None:
+            return 0
+        schedule = optimizer.get_config()["learning_rate"]
+        if not isinstance(schedule, dict):
+            return 0  # a constant
+        return int(schedule["config"].get("num_train_steps", 0))
 
     # --- steps -------------------------------------------------------------
 
@@ -390,36 +396,22 @@ class CompiledTask(FineTuner, abc.ABC):
             )
             found = tf.fill([tf.shape(batch["input_ids"])[0]], loss)
         if self._has_metrics:
-            fixed = tf.nest.map_structure(tf.stop_gradient, y_pred)
-            if mask is None:
-                self.compute_metrics(batch, y, fixed, weight)
-            else:
-                self._masked_metrics(y, fixed, weight, mask)
-        return found
-
-    def _masked_metrics(
-        self, y: Any, y_pred: Any, weight: tf.Tensor | None, mask: tf.Tensor
-    ) -> None:
-        """Updates the compiled metrics over what counts in each row.
-
-        Keras gives metrics that are not weighted no mask.
-        """
-        compiled = self._compile_metrics
-        if not compiled.built:
-            compiled.build(y, y_pred)
-        for metrics in filter(None, compiled._flat_metrics):
-            for metric in metrics.metrics:
-                try:
-                    metric.update_state(y, y_pred, sample_weight=mask)
-                except (ValueError, tf.errors.InvalidArgumentError):
-                    # One number for all cannot be weighted.
-                    counts = mask > 0
-                    metric.update_state(
-                        tf.boolean_mask(y, counts),
-                        tf.boolean_mask(y_pred, counts),
+            measured = y, tf.nest.map_structure(tf.stop_gradient, y_pred)
+            if mask is not None and self._has_plain_metrics:
+                # Keras gives metrics that are not weighted no mask.
+                if self.jit_compile:
+                    raise UserError(
+                        "compile(metrics=...): XLA cannot compile these of "
+                        "tokens; give them as weighted_metrics=..., or leave "
+                        "jit_compile out"
                     )
-        for metrics in filter(None, compiled._flat_weighted_metrics):
-            metrics.update_state(y, y_pred, weight)
+                counts = mask > 0
+                measured, weight = tf.nest.map_structure(
+                    lambda each: tf.boolean_mask(each, counts),
+                    (measured, weight),
+                )
+            self.compute_metrics(batch, *measured, weight)
+        return found
 
     def build_metrics(self, features: Features) -> None:
         """Has Keras create the variables of the compiled metrics.
