@@ -98,7 +98,7 @@ class UnitWorker:
         fingerprints: list[bytes] = []
         identities: list[bytes] = []
         pieces: list[int] = []
-        ends: list[bool] = []
+        last: list[bool] = []
         for part in unit:
             found = corpus.documents(
                 part, self._cleaning, counts, settings.text_field
@@ -113,7 +113,7 @@ class UnitWorker:
             fingerprints += names
             identities += [part.identity or name for name in names]
             pieces += [part.piece] * len(names)
-            ends += [part.ends] * len(names)
+            last += [part.ends] * len(names)
         if self._tokenizer.strip_accents:
             counts.update(accents.changes(_sample(documents)))
         lines = self._tokenize(documents)
@@ -125,7 +125,7 @@ class UnitWorker:
             validation_fraction=settings.validation_fraction,
         )
         if self._legacy:
-            made = self._legacy.add(lines, ends)
+            made = self._legacy.add(lines, last)
         else:
             made = examples_lib.build(
                 lines,
