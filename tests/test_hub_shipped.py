@@ -85,19 +85,3 @@ def test_too_large_for_half_the_bytes(tmp_path, tiny_tokens):
     run = models.save(tmp_path / "run", tiny_tokens, scale=1e7)
     with pytest.raises(UserError, match="too large for float16"):
         ship(run, str(tmp_path / "to"))
-
-
-def test_settings_that_it_overrides_are_reported(shipped):
-    """Shapes and the kind of generator are the checkpoint's, and it says so."""
-    made = electra_tf.ElectraPretrainer.from_pretrained(
-        NAME, model={"num_layers": 7}, generator={"kind": "uniform"}
-    )
-    layers = made.settings.model.num_layers
-    kind = made.settings.generator.kind
-    assert layers != 7 and kind != "uniform"
-    found = made.load_report.replaced
-    assert f"model.num_layers {layers}, not 7" in found
-    assert f"generator.kind {kind}, not uniform" in found
-    assert "not by the settings: generator." in str(made.load_report)
-    as_it_is = electra_tf.ElectraPretrainer.from_pretrained(NAME)
-    assert as_it_is.load_report.replaced == ()

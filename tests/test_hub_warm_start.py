@@ -19,6 +19,7 @@ from electra_tf.hub.directory import (
     stored_weights,
 )
 from electra_tf.hub.loading import slot_variables, warm_start
+from electra_tf.keras_api import pretrainer
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.pretraining import masking, settings
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
@@ -279,3 +280,19 @@ def test_slots_survive_our_own_directory(shared_dir, tmp_path):
     hub_random.same(loading.open_checkpoint(str(tmp_path / "ours")), checkpoint)
     tf1.write(str(tmp_path / "tf1"), checkpoint)
     hub_random.same(loading.open_checkpoint(str(tmp_path / "tf1")), checkpoint)
+
+
+def test_settings_that_a_checkpoint_overrides_are_reported(tiny_model):
+    """Shapes and the kind of generator are the checkpoint's, and it says so."""
+    made = pretrainer.ElectraPretrainer.from_pretrained(
+        tiny_model, model={"num_layers": 7}, generator={"kind": "uniform"}
+    )
+    layers = made.settings.model.num_layers
+    kind = made.settings.generator.kind
+    assert layers != 7 and kind != "uniform"
+    found = made.load_report.replaced
+    assert f"model.num_layers {layers}, not 7" in found
+    assert f"generator.kind {kind}, not uniform" in found
+    assert "not by the settings: generator." in str(made.load_report)
+    as_it_is = pretrainer.ElectraPretrainer.from_pretrained(tiny_model)
+    assert as_it_is.load_report.replaced == ()
