@@ -110,6 +110,7 @@ def test_impossible_arguments_are_refused(runs, tmp_path):
         ({"batch_sizes": "a,b"}, "--batch_sizes=a,b"),
         ({"epochs": "0"}, "--epochs=0"),
         ({"num_runs": 0}, "num_runs"),
+        ({"search_seed": -1}, "--search_seed=-1: expected at least 0"),
     ]:
         with pytest.raises(UserError, match=message):
             tune(output, **TASK, **flags)

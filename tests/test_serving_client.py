@@ -158,6 +158,9 @@ def test_mistakes_of_the_command(server, tmp_path, capsys):
     fails("not both", "--text=a", f"--input={rows}")
     fails("line 2 is not JSON", f"--input={rows}")
     fails("No such file", f"--input={tmp_path / 'no'}")
+    packed = tmp_path / "answers.jsonl.gz"
+    fails("ends in .jsonl", "--text=a", f"--output={packed}")
+    assert not packed.exists()
     fails("404 Not Found", "--model=x", "--text=a")
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import json
 import os
+import pathlib
 import shutil
 
 import fine_tuned_models
@@ -443,6 +444,14 @@ def test_parts_of_something_else_are_not_taken(
         patch.setattr(loaded, "engine", "litert")
         patch.setattr(loaded.tokenizer, "lower_case", False)
         assert "another lower_case, engine;" in first_note(loaded)
+    # As an earlier version began it, which did not store these.
+    begin()
+    about = pathlib.Path(f"{target}.partial/about.json")
+    stored = json.loads(about.read_text())
+    for key in ("vocabulary", "lower_case", "strip_accents", "engine"):
+        del stored[key]
+    about.write_text(json.dumps(stored))
+    assert "resuming after 12 rows" in first_note(loaded)
     begin()
     os.utime(many, (1, 1))
     assert "another time of the input; starting again" in first_note(loaded)

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 PART_ROWS, PART_SECONDS = 16_384, 20.0
 _ABOUT = "about.json"
 _ERROR = "error"
+# Keys that the runs of earlier versions do not store; they count as unchanged
+# there.
+_LATER = (
+    "vocabulary", "lower_case", "strip_accents", "engine", "text_field",
+    "tokenizers", "options of the models",
+)  # fmt: skip
 _BYTE_ORDER_MARK = "\ufeff"
 
 T = TypeVar("T")
@@ -225,6 +231,7 @@ def begin(
             before = renewed(dict(json.loads(files.read_text(path))))
         except (ValueError, KeyError, UserError):
             before = {}
+        before = {k: about[k] for k in _LATER if k in about} | before
         # Keys missing on one side count too: only some have `int8`.
         changed = [k for k in before | about if before.get(k) != about.get(k)]
         if not changed:
@@ -344,9 +351,18 @@ def weights_digest(networks: Iterable[Any]) -> str:
     return " ".join(f"{value:.17g}" for value in (len(sums), *folded))
 
 
-def tokenizer_settings(tokenizer: "Tokenizer") -> dict[str, Any]:
-    """Returns what decides the tokens of a text, for an `about`."""
-    return {
+def tokenizer_settings(
+    tokenizer: "Tokenizer", vocab: str | None = None
+) -> dict[str, Any]:
+    """Returns what decides the tokens of a text, for an `about`.
+
+    Args:
+      tokenizer: the tokenizer.
+      vocab: the vocabulary that the user gave, if any. An earlier version's run
+        does not store its content, so it is not resumed with one.
+    """
+    given = {"--vocab": True} if vocab else {}
+    return given | {
         "vocabulary": tokenizer.vocab.fingerprint(),
         "lower_case": tokenizer.lower_case,
         "strip_accents": tokenizer.strip_accents,

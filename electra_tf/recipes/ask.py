@@ -173,7 +173,9 @@ def ask(
             "text_field": text_field,
             "content of the documents": read.digests,
             "weights": resumable.weights_digest(m.network for m in models),
-            "options": [config.to_dict(m.task.options) for m in models],
+            "options of the models": [
+                config.to_dict(m.task.options) for m in models
+            ],
             "tokenizers": [
                 resumable.tokenizer_settings(m.tokenizer) for m in models
             ],

@@ -121,7 +121,7 @@ def fill(
             "joint": joint,
             "max_seq_length": filler.max_length,
             "weights": resumable.weights_digest([filler.generator]),
-            **resumable.tokenizer_settings(filler.tokenizer),
+            **resumable.tokenizer_settings(filler.tokenizer, vocab),
         }
         with lines.answered(
             input, output, answer, about, chunk=_CHUNK, progress=progress

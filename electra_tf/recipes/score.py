@@ -194,7 +194,7 @@ def score(
         "method": scorer.method,
         "max_seq_length": scorer.max_length,
         "weights": resumable.weights_digest([scorer.network]),
-        **resumable.tokenizer_settings(scorer.tokenizer),
+        **resumable.tokenizer_settings(scorer.tokenizer, vocab),
     }
     if on_beam:
         how = spread.Spread(
