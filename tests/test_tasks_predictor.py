@@ -23,7 +23,12 @@ from electra_tf.models import task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.prediction import files as prediction_files
-from electra_tf.prediction import predictor, resumable, row_answers
+from electra_tf.prediction import (
+    marked_names,
+    predictor,
+    resumable,
+    row_answers,
+)
 from electra_tf.tasks import formats, records
 from electra_tf.text.vocab import load_vocab
 
@@ -287,6 +292,35 @@ def test_a_prediction_never_has_the_name_of_a_column(loaded, tmp_path, ending):
     third = "predicted_predicted_predicted_label"
     last = [row.get(third) for row, _ in records.read_records(again)]
     assert last[:2] == named[:2]
+
+
+def test_parts_of_an_earlier_version_are_marked(tmp_path):
+    """Their rows had the names of the output, chosen for each row alone."""
+    head = {"rows": 3, "inputs": ["text", "label"]}
+    head["outputs"] = ["label", "predicted_label", "error"]
+    rows = [
+        {"text": "a\u2028b", "label": "predicted"},
+        {"text": "c", "label": "x", "predicted_label": "y"},
+        {"text": "", "label": "z", "error": "empty"},
+    ]
+    part = tmp_path / "part-000000.jsonl"
+    lines = [json.dumps(each, ensure_ascii=False) for each in (head, *rows)]
+    part.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    (tmp_path / "about.json").write_text("{}")
+    wanted = [
+        {"=text": "a\u2028b", "+label": "predicted"},
+        {"=text": "c", "=label": "x", "+label": "y"},
+        {"=text": "", "=label": "z", "+error": "empty"},
+    ]
+    for _ in range(2):  # the second time it changes nothing
+        marked_names.renew(str(tmp_path))
+        first, *found = part.read_text("utf-8").split("\n")[:-1]
+        assert list(map(json.loads, found)) == wanted
+        assert json.loads(first) == {
+            "rows": 3, "inputs": ["=text", "=label"],
+            "outputs": ["+label", "+error"],
+        }  # fmt: skip
+        (tmp_path / "about.json").write_text("{}")
 
 
 @pytest.mark.parametrize("ending", ["tsv", "csv", "csv.gz"])

@@ -12,6 +12,7 @@ import numpy as np
 from electra_tf import config
 from electra_tf.errors import UserError
 from electra_tf.prediction import files as prediction_files
+from electra_tf.prediction import marked_names
 from electra_tf.prediction.resumable import (
     Done,
     Note,
@@ -28,11 +29,8 @@ if TYPE_CHECKING:
 
 _ERROR = "error"
 _ROW = "row"  # place of a row that is not from a file
-# In finished parts each name has one of these in front, as which names are free
-# for the predictions is known when all rows have been read.
-_INPUT, _PREDICTED = "=", "+"
+_INPUT, _PREDICTED = marked_names.INPUT, marked_names.PREDICTED
 LAST = f"{_PREDICTED}{_ERROR}"  # the column that always exists
-_FORM = {"form of the parts": "marked names"}
 
 
 def predict_file(
@@ -68,6 +66,7 @@ def predict_file(
         written.
     """
     target_format = prediction_files.check_name(target, "--output")
+    marked_names.renew(f"{target}.partial")
     given, layout = layout, layout or formats.detect(source)
     kept = checked_columns(keep, source, layout, columns)
     return answer_file(
@@ -100,7 +99,7 @@ def write(
       rows: lines of JSON, from `RowAnswers.answer`.
       count: number of rows.
     """
-    names = _named(columns)
+    names = marked_names.names(columns)
 
     def lines() -> Iterator[bytes]:
         for line in rows:
@@ -112,21 +111,6 @@ def write(
     prediction_files.write_rows(
         path=path, format=format, columns=named, rows=lines(), count=count
     )
-
-
-def _named(columns: Iterable[str]) -> dict[str, str]:
-    """Returns marked name -> name: that of a prediction is made free."""
-    columns = list(columns)
-    names = {n: n[1:] for n in columns if n.startswith(_INPUT)}
-    taken = set(names.values())
-    for marked in columns:
-        if marked.startswith(_PREDICTED):
-            name = marked[1:]
-            while name in taken:
-                name = f"predicted_{name}"
-            names[marked] = name
-            taken.add(name)
-    return names
 
 
 class RowAnswers:
@@ -190,7 +174,7 @@ class RowAnswers:
         self.head()  # resets it; the summary is not needed
         return [
             {names[n]: value for n, value in row.items()}
-            for row, names in ((row, _named(row)) for row in found)
+            for row, names in ((row, marked_names.names(row)) for row in found)
         ]
 
     def _count(
@@ -339,7 +323,7 @@ def about_rows(
 
 def about_parts(*arguments: Any) -> dict[str, Any]:
     """Returns `about_rows` and what the parts of this version look like."""
-    return about_rows(*arguments) | _FORM
+    return about_rows(*arguments) | marked_names.FORM
 
 
 def renewed_options(

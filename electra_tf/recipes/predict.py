@@ -192,13 +192,14 @@ def _on_beam(
 ) -> Predicted:
     """Predicts on Beam, with arguments for reading, loading and running."""
     from electra_tf.prediction import files as prediction_files
-    from electra_tf.prediction import held, predictor, row_answers
+    from electra_tf.prediction import held, marked_names, predictor, row_answers
     from electra_tf.tasks import formats
 
     paths = spread.inputs(input)
     layout = formats.detect(paths[0], read["format"], read["delimiter"])
     loaded = predictor.load(model, **load)
     kept = row_answers.checked_columns(keep, paths[0], layout, read["columns"])
+    marked_names.renew(f"{output}.partial")
     home = "electra_tf.prediction."
     found = spread.answered(
         paths,
