@@ -148,7 +148,15 @@ def test_every_kind_of_directory_is_there():
 @pytest.mark.parametrize("output", outputs("answers"))
 def test_the_same_answers(output):
     """Each command gives the recorded metrics, predictions and scores."""
-    assert_same(rows(again(output)), rows(output), output)
+    ours, theirs = rows(again(output)), rows(output)
+    if GIVEN[output][0] == "evaluate-pretraining":
+        for row in theirs:
+            del row["loss"]  # a mean of batches' losses then
+        for row in ours:
+            loss = row.pop("loss")
+            if "mlm" in output:  # the only term
+                assert loss == pytest.approx(row["mlm_loss"])
+    assert_same(ours, theirs, output)
 
 
 @pytest.mark.parametrize(

@@ -536,7 +536,7 @@ def test_rows_that_were_read_in_another_way_are_not_used(
     source = write(tmp_path / "in.csv", "id,x;text\n1,a;the cat\n")
     target, notes = str(tmp_path / "o.jsonl"), []
 
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -16,7 +16,6 @@ from electra_tf.hub.config import DirectoryConfig, window_options
 from electra_tf.models.config import HeadConfig, TaskHeadConfig
 from electra_tf.tasks import registry
 from electra_tf.tasks.glue import sets
-from electra_tf.tasks.tagging import schemes
 
 # Keys that do not change what was learned: dropout, the width of a search, the
 # source of weights.
@@ -213,6 +212,8 @@ def described(
             "state": {"labels": list(names(head)), "pairs": "either"},
         }
     if kind == "token":
+        from electra_tf.tasks.tagging import schemes  # imports numpy
+
         labels = list(names(head))
         scheme = schemes.of_labels(labels)
         return {
