@@ -559,12 +559,24 @@ def test_answerer(model, tmp_path):
     made.save_pretrained(str(tmp_path / "saved"))
     pairs = list(zip(QUESTIONS, CONTEXTS))
     expected = electra_tf.load(str(tmp_path / "saved")).predict(pairs)
-    assert expected == made.answer(pairs)
+    assert_same_answers(made.answer(pairs), expected)
     again = electra_tf.QuestionAnswerer.from_pretrained(str(tmp_path / "saved"))
-    assert again.answer(pairs) == expected
+    assert_same_answers(again.answer(pairs), expected)
     made.save(tmp_path / "answerer.keras")
     again = keras.saving.load_model(tmp_path / "answerer.keras")
-    assert again.answer(pairs) == expected
+    assert_same_answers(again.answer(pairs), expected)
+
+
+def assert_same_answers(ours, theirs):
+    """Asserts the same spans; processors differ in the last digit of scores."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert list(one) == list(other)
+        assert one["answer"] == other["answer"]
+        for a, b in zip(one["n_best"], other["n_best"], strict=True):
+            for name in ("text", "start", "end"):
+                assert a[name] == b[name]
+            for name in ("score", "probability"):
+                assert a[name] == pytest.approx(b[name], rel=1e-6, abs=1e-9)
 
 
 def test_answers_in_all_forms(model):
