@@ -150,6 +150,8 @@ def test_flags_reach_the_training(text, capsys):
         (["--input={}/one.txt", "--vocab_size=20"], "vocab_size is 20"),
         (["--input={}/empty"], "no text"),
         (["--input={}/one.txt", "--output={}"], "is a directory"),
+        (["--input={}/one.txt", "--output={}/v.txt.GZ"], "ends in .txt"),
+        (["--input={}/one.txt", "--output={}/v.xz"], "ends in .txt"),
     ],
 )
 def test_no_vocabulary_is_left_of_mistakes(text, capsys, flags, message):
