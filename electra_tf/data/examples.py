@@ -172,7 +172,7 @@ def build(
     most = np.diff(lines.documents) + tokens // room + 1
     slots = np.concatenate([[0], np.cumsum(most)])
     slot_keys = np.repeat(keys, most)
-    order = np.arange(len(slot_keys)) - np.repeat(slots[:-1], most)
+    order = _numbers(most)
     targets = _targets(slot_keys, order, max_seq_length)
     begin, end, per_document = _gather(lines, targets, slots, room)
     place = np.repeat(slots[:-1], per_document) + _numbers(per_document)

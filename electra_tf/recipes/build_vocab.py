@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from electra_tf.config import Setting
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.interrupts import sigterm_interrupts
-from electra_tf.recipes.lines import PACKED
+from electra_tf.recipes.lines import check_plain_name
 
 # Lines that are checked for scripts that stripping accents harms.
 _SAMPLED_LINES = 4096
@@ -112,11 +112,7 @@ def build_vocab(
             f"--output: {output} is a directory; expected a file name,"
             f" such as {files.join(output, 'vocab.txt')}"
         )
-    if output.lower().endswith((".gz", *PACKED)):
-        raise UserError(
-            f"--output: {output}: a vocabulary is written as text; give it a "
-            "name that ends in .txt"
-        )
+    check_plain_name(output, ".txt")
     paths = files.expand(input if isinstance(input, str) else ",".join(input))
     sample: list[str] = []
     if runner == "beam":

@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.recipes.arguments import checked
-from electra_tf.recipes.lines import PACKED
+from electra_tf.recipes.lines import check_plain_name
 
 
 @checked
@@ -60,11 +60,8 @@ def client(
 
     if text and input:
         raise UserError("give --text or --input, not both")
-    if output and output.lower().endswith((".gz", *PACKED)):
-        raise UserError(
-            f"--output: {output}: is written as text; give it a name that ends "
-            "in .jsonl"
-        )
+    if output:
+        check_plain_name(output, ".jsonl")
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(
             Client(url, model, version=version, label=label, timeout=timeout)

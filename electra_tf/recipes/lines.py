@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 Note = Callable[[str], None]
 
 # Endings of packed files that are read, but not written.
-PACKED = (".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz")
+_PACKED = (".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz")
 # Endings that mean records, not lines of text, when the file is read.
 _RECORDS = (
     ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow",
@@ -99,10 +99,28 @@ def check_text_name(path: str, flag: str = "--output") -> None:
       UserError: the name has such an ending.
     """
     name = path.lower()
-    if name.endswith(PACKED) or name.removesuffix(".gz").endswith(_RECORDS):
+    if name.endswith(_PACKED) or name.removesuffix(".gz").endswith(_RECORDS):
         raise UserError(
             f"{flag}: {path}: is written as text, or text in .gz; give it a "
             "name that ends in .txt or .txt.gz"
+        )
+
+
+def check_plain_name(path: str, ending: str, flag: str = "--output") -> None:
+    """Refuses a name of a packed file for what is written as it is.
+
+    Args:
+      path: the file.
+      ending: a name's ending that is fit, for the message.
+      flag: the flag, for the message.
+
+    Raises:
+      UserError: the name has such an ending.
+    """
+    if path.lower().endswith((".gz", *_PACKED)):
+        raise UserError(
+            f"{flag}: {path}: is written as text; give it a name that ends in "
+            f"{ending}"
         )
 
 
