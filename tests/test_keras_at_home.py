@@ -4,6 +4,7 @@ There is one test for each expectation. Saving, inputs, the tokenizer, tasks,
 LoRA and explaining have their own tests.
 """
 
+import contextlib
 import copy
 import os
 import pickle
@@ -96,6 +97,51 @@ def test_checkpoints_and_backups_of_fit(model, tmp_path):
     assert not np.array_equal(
         first.predict(TEXTS, verbose=0), task.predict(TEXTS, verbose=0)
     )
+
+
+class _StopAt(keras.callbacks.Callback):
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_a_fit_after_one_that_was_restored(model, tmp_path):
+    """A backup's epoch is that of one `fit`: the next has all of its epochs."""
+    data = {"x": TEXTS, "y": LABELS, "batch_size": 2, "verbose": 0}
+    whole, stopped, task = (opened("TextClassifier", model) for _ in range(3))
+    for each in (whole, stopped, task):
+        each.compile(learning_rate=1e-3, run_eagerly=True)
+    whole.fit(**data, epochs=3)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(**data, epochs=3, callbacks=[backup, _StopAt(1)])
+    assert task.fit(**data, epochs=3, callbacks=[backup]).epoch == [1, 2]
+    for ours, theirs in zip(task.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert task.fit(**data, epochs=2).epoch == [0, 1]
+    assert task.fit(**data, epochs=2, initial_epoch=1).epoch == [1]
+
+
+def test_a_network_fits_after_one_that_was_restored(model, tmp_path):
+    """The same for a network that is trained with your own loss."""
+    batch = opened("Discriminator", model).tokenizer.encode(TEXTS)
+    data = tf.data.Dataset.from_tensors(
+        (batch, np.zeros(batch["input_ids"].shape))
+    )
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    for stop in ([_StopAt(1)], []):
+        network = opened("Discriminator", model)
+        network.compile(
+            keras.optimizers.SGD(1e-3), "binary_crossentropy", run_eagerly=True
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            network.fit(data, epochs=2, verbose=0, callbacks=[backup, *stop])
+    assert network.history.epoch == [1]
+    assert network.fit(data, epochs=2, verbose=0).epoch == [0, 1]
 
 
 _LOAD = """

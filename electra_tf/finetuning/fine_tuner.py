@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.fitting import Fits
 from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
@@ -31,7 +32,7 @@ _AT_ONCE = 512
 _FINE, _COARSE = 4, 8
 
 
-class FineTuner(keras.Model):
+class FineTuner(Fits, keras.Model):
     """Trains a network in `training.loop.train`, or in a loop of your own.
 
     The loss is the mean of `task.loss` over the units of a batch, of all

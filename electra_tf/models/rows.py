@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from electra_tf.models import inputs, randomness
 from electra_tf.models.adaptation import Adaptable
+from electra_tf.models.fitting import Fits
 from electra_tf.models.saved import Saved, save_whole
 
 
@@ -135,7 +136,7 @@ def predictions(output: Any) -> Any:
     return output
 
 
-class Network(Adaptable, Saved, keras.Model):
+class Network(Adaptable, Saved, Fits, keras.Model):
     """A network that reads `Rows`: `call(rows, ..., training=False)`.
 
     `network(rows)`, `network(input_ids, input_mask, segment_ids)`,

@@ -16,6 +16,7 @@ from electra_tf.models.embeddings import (
     read_together,
 )
 from electra_tf.models.encoder import ElectraEncoder
+from electra_tf.models.fitting import Fits
 from electra_tf.models.saved import Saved, made, plain
 from electra_tf.pretraining import losses, packing
 from electra_tf.pretraining.generators.base import Draws
@@ -43,7 +44,7 @@ _PARTS = ("input_ids", "input_mask", "segment_ids")
 
 
 @registered
-class ElectraPretrainer(Saved, keras.Model):
+class ElectraPretrainer(Saved, Fits, keras.Model):
     """Trains both networks on `gen_weight * MLM + disc_weight * RTD`.
 
     The objective defines the losses, one or two; the generator's settings
