@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             blank_lines_separate_documents=args.blanks_separate_docs,
         )
 
-    return hparams.run("build_pretraining_dataset", body, argv or sys.argv)
+    return hparams.run(
+        "build_pretraining_dataset", body, argv or sys.argv, resumes=False
+    )
 
 
 if __name__ == "__main__":
