@@ -127,6 +127,26 @@ def test_a_critic_of_fewer_positions(tmp_path, tiny_tokens, model, capfd):
         ),
         (["--temperature=nan"], "--temperature=nan"),
         (["--counts_from=/no/such"], "--counts_from: /no/such"),
+        (
+            ["--counts_from=/dev/null"],
+            "--counts_from: --method=mask_predict does not use it",
+        ),
+        (
+            ["--method=one_shot", "--num_iterations=3"],
+            "--num_iterations: --method=one_shot does not use it",
+        ),
+        (
+            ["--method=one_shot", "--critic"],
+            "--critic: --method=one_shot does not use it",
+        ),
+        (
+            ["--method=unigram", "--temperature=0.5"],
+            "--temperature: --method=unigram does not use it",
+        ),
+        (
+            ["--nocritic", "--critic_model=c"],
+            "--critic_model: not with --nocritic",
+        ),
         (["--output=a.doc"], "--output: a.doc"),
         (["--critic_model=/no/such"], "/no/such: no such model"),
         (["--model=/no/such"], "/no/such: no such model"),

@@ -234,6 +234,12 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--model=/no/such"], "/no/such: no such model"),
         (["--max_seq_length=2"], "--max_seq_length=2: expected 3 to 40"),
         (["--weight=nan"], "--weight=nan: expected a finite number"),
+        (["--weight=2"], "--weight=2: only with --rerank"),
+        (["--normalize"], "--normalize: only with --rerank"),
+        (
+            ["--max_unknown_share=0.1"],
+            "--max_unknown_share=0.1: only with --keep_above or --keep_share",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(

@@ -119,6 +119,10 @@ def evaluate(
     from electra_tf.training import strategy as strategies
     from electra_tf.training import workers
 
+    spread.check_used(
+        runner, beam_args=beam_args, num_workers=num_workers,
+        rows_per_shard=rows_per_shard,
+    )  # fmt: skip
     on_beam = runner == "beam"
     if on_beam and strategy != "one_device":
         raise UserError(
