@@ -44,8 +44,9 @@ def embed(
     embed_first of an export give the same. The input is as predict's. The
     output is .npy (float32, a row a text; NaN where a row has none), or
     .parquet, .jsonl or .jsonl.gz with the columns of the input, `embedding`
-    and `error`; in Parquet those columns are texts, what is none is JSON. The
-    command says how many rows have no vector and ends with status 3 then.
+    and `error`, in place of the input's columns of these names; in Parquet the
+    columns of the input are texts, what is none is JSON. The command says how
+    many rows have no vector and ends with status 3 then.
 
     Interrupted at any moment and started again with the same arguments, it
     resumes. --runner=beam is as predict's: of x/v.npy the files are
