@@ -228,7 +228,11 @@ def _table(data: bytes, text_field: str, delimiters: str) -> Parts:
         return len(next(csv.reader([first], delimiter=delimiter), []))
 
     lines = io.StringIO(text, newline="")
-    rows = csv.reader(lines, delimiter=max(delimiters, key=cells))
+    rows = csv.reader(
+        lines,
+        delimiter=max(delimiters, key=cells),
+        quoting=_quoting(first, delimiters),
+    )
     parts, skipped = [], 0
     try:
         names = [name.strip() for name in next(rows, [])]
@@ -245,6 +249,21 @@ def _table(data: bytes, text_field: str, delimiters: str) -> Parts:
             f"is not a table from line {rows.line_num} on: {error}"
         ) from error
     return Parts(parts, skipped, notes)
+
+
+def _quoting(first: str, delimiters: str) -> Any:
+    """Returns whether quotes of a table mean something, as csv's constant.
+
+    In TSV they do not, or a lone one would join all rows up to the next;
+    unless all names of the columns are quoted, as in CSV.
+
+    Args:
+      first: the first line.
+      delimiters: those of the format.
+    """
+    names = first.rstrip("\r").split("\t")
+    quoted = all(len(n) > 1 and n[0] == n[-1] == '"' for n in names)
+    return csv.QUOTE_MINIMAL if delimiters != "\t" or quoted else csv.QUOTE_NONE
 
 
 def _row_text(names: list[str], row: list[str], text_field: str) -> str:
