@@ -43,6 +43,14 @@ def test_other_samples_without_the_critic(model, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() != shown
 
 
+def test_a_text_is_on_one_line_of_a_text_file(model, tmp_path):
+    target = tmp_path / "out.txt"
+    words = ["--prompt=the\ncat", "--length=2", "--method=one_shot"]
+    assert run(model, *words, f"--output={target}") == 0
+    (line,) = target.read_text("utf-8").splitlines()
+    assert line.startswith("the cat ")
+
+
 def test_none(model, tmp_path, capsys):
     assert run(model, "--num_samples=0") == 0
     captured = capsys.readouterr()

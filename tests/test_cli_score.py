@@ -255,3 +255,15 @@ def test_an_output_that_is_there(model, text, tmp_path, capfd):
     assert run(model, text, f"--output={target}") == 2
     assert "give --overwrite" in capfd.readouterr().err
     assert target.read_text() == "mine"
+
+
+def test_an_output_that_is_a_folder(model, text, tmp_path, capfd):
+    lists, folder = tmp_path / "l.tsv", tmp_path / "there.jsonl"
+    lists.write_text("1\ta cat\n")
+    folder.mkdir()
+    for words in ([f"--output={folder}"], ["--rerank", f"--best={folder}"]):
+        source = lists if "--rerank" in words else text
+        assert run(model, source, *words, "--overwrite") == 2
+        line = capfd.readouterr().err.strip().splitlines()[-1]
+        assert line.endswith(f"{folder} is a directory; name a file")
+    assert not list(tmp_path.glob("*.partial"))

@@ -88,7 +88,7 @@ def generate(
       max_seq_length: tokens read at once; those of the pre-training by default
       vocab: vocabulary, if the model has none
       output: file to write: .jsonl, .tsv or .csv; or .txt, with a text on each
-        line
+        line, whose own lines are joined by spaces
       overwrite: replace an existing output
       progress: whether to warn on stderr of a prompt that is too long.
 
@@ -154,7 +154,9 @@ def generate(
         for number, one in enumerate(own)
     ]
     if output and as_text:
-        lines.write_lines(output, (str(row["text"]) for row in rows))
+        lines.write_lines(
+            output, (" ".join(str(row["text"]).splitlines()) for row in rows)
+        )
     elif output:
         lines.write(output, _COLUMNS, rows)
     elif not rows:

@@ -343,7 +343,6 @@ def _check_files(
     overwrite: bool,
 ) -> None:
     """Checks paths before anything large is loaded."""
-    from electra_tf import files
     from electra_tf.prediction import files as prediction_files
 
     if source is not None:
@@ -355,8 +354,7 @@ def _check_files(
         prediction_files.check_name(output, "--output")
     if best:
         prediction_files.check_name(best, "--best")
-        if files.exists(best) and not overwrite:
-            raise UserError(f"--best: {best} is there already")
+        prediction_files.check_output(best, overwrite, "--best")
 
 
 def _write_scores(
