@@ -13,7 +13,7 @@ import electra_tf
 from electra_tf.cli import app
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
-from electra_tf.recipes import spread
+from electra_tf.recipes import evaluate, spread
 from electra_tf.recipes.arguments import checked
 
 
@@ -146,3 +146,12 @@ def test_flags_of_beam_alone_are_refused_without_it(name):
         message = f"--{name}={value}: only with --runner=beam"
         with pytest.raises(UserError, match=message):
             recipe(**needed, **{name: value})
+
+
+def test_a_split_without_labels_is_said_to_have_no_scores():
+    scores = {"validation": {"accuracy": 50.0}, "test": {}}
+    found = evaluate.Evaluation(scores, "classification", None, None)
+    assert str(found).splitlines() == [
+        "validation  accuracy     50.0000",
+        "test: no scores, as its examples have no labels",
+    ]

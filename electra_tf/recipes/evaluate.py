@@ -40,10 +40,16 @@ class Evaluation:
         ]
         splits = max((len(row[0]) for row in rows), default=0)
         names = max((len(row[1]) for row in rows), default=0)
-        return "\n".join(
+        lines = [
             f"{split:<{splits}}  {name:<{names}}  {value:10.4f}"
             for split, name, value in rows
-        )
+        ]
+        lines += [
+            f"{split}: no scores, as its examples have no labels"
+            for split, metrics in self.metrics.items()
+            if not metrics
+        ]
+        return "\n".join(lines)
 
 
 @checked
