@@ -267,3 +267,16 @@ def test_an_output_that_is_a_folder(model, text, tmp_path, capfd):
         line = capfd.readouterr().err.strip().splitlines()[-1]
         assert line.endswith(f"{folder} is a directory; name a file")
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json.gz", "a.NDJSON.xz"])
+def test_records_are_no_lines_of_text(model, tmp_path, name, capfd):
+    (tmp_path / name).write_bytes(b'{"text": "a cat"}\n')
+    flag = f"--input={tmp_path / name}"
+    for command in ("score", "fill"):
+        assert app.run([command, f"--model={model}", flag]) == 2
+        line = capfd.readouterr().err.strip().splitlines()[-1]
+        assert line.endswith(
+            f"--input: {tmp_path / name}: expected a text file, with a text "
+            "on each line"
+        )

@@ -98,9 +98,7 @@ def draw(logits: tf.Tensor, uniform: tf.Tensor, how: Draw) -> tf.Tensor:
     if how.temperature < _SMALLEST or how.top_k == 1:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
     # A high temperature must not make banned tokens possible.
-    scaled = tf.where(
-        logits <= BANNED, float("-inf"), logits / how.temperature
-    )
+    scaled = tf.where(logits <= BANNED, float("-inf"), logits / how.temperature)
     size = tf.shape(logits)[-1]
     if not how.top_k and how.top_p == 1:
         return _inverse(tf.nn.softmax(scaled), uniform)

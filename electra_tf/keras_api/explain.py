@@ -195,9 +195,7 @@ def explain(
     return found[0] if isinstance(texts, str) else Explanations(found)
 
 
-def _given(
-    task: Any, texts: Any, pairs: Any
-) -> list[tuple[str, str | None]]:
+def _given(task: Any, texts: Any, pairs: Any) -> list[tuple[str, str | None]]:
     """Returns the texts with their second ones, as the task reads them.
 
     Raises:

@@ -98,6 +98,7 @@ def fill(
         raise UserError('give --text="... [MASK] ..." or --input=FILE')
     if input:
         prediction_files.check_input(input)
+        lines.check_text_input(input)
     for each in texts:
         if filling.BLANK not in each:
             raise UserError(
@@ -135,9 +136,7 @@ def fill(
         rows = answer(texts, 1)
         wrong = next((row for row in rows if row["error"]), None)
         if wrong:
-            raise UserError(
-                f"--text: '{wrong['text'][:60]}': {wrong['error']}"
-            )
+            raise UserError(f"--text: '{wrong['text'][:60]}': {wrong['error']}")
         if output:
             lines.write(output, _COLUMNS, rows)
     return Filled(rows, output, len(rows), bool(input))

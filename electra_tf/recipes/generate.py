@@ -118,6 +118,7 @@ def generate(
     )
     if counts_from:
         prediction_files.check_input(counts_from, "--counts_from")
+        lines.check_text_input(counts_from, "--counts_from")
     _check_used(how, critic, critic_model, counts_from)
     prediction_files.check_output(output, overwrite)
     as_text = bool(output and output.endswith(".txt"))

@@ -238,6 +238,8 @@ def _inputs_on_beam(source: str, output: str | None, rerank: bool) -> list[str]:
     if not output:
         raise UserError("--runner=beam: give --output, the file to write")
     paths = spread.inputs(source)
+    for path in paths:
+        lines.check_text_input(path)
     if rerank and len(paths) > 1:
         raise UserError(
             f"--rerank: {source} is {len(paths)} files; expected one"
@@ -347,6 +349,7 @@ def _check_files(
 
     if source is not None:
         prediction_files.check_input(source)
+        lines.check_text_input(source)
     prediction_files.check_output(output, overwrite)
     if output and keeps:
         lines.check_text_name(output)
