@@ -362,6 +362,8 @@ def test_flags_of_build_pretraining_dataset(built, tmp_path, capsys):
     assert built[1]["max_seq_length"] == 64 and built[1]["num_workers"] == 3
     assert not built[1]["lower_case"] and not built[1]["strip_accents"]
     assert not built[1]["blank_lines_separate_documents"]
+    assert build_pretraining_dataset.main([*words, "--num-processes=0"]) == 2
+    assert "--num-processes 0: expected at" in capsys.readouterr().err
     words[1] = str(tmp_path / "absent")
     assert build_pretraining_dataset.main(words) == 2
     assert "--corpus-dir" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from electra_tf.errors import UserError
 from electra_tf.original import hparams
 from electra_tf.recipes.build_data import build_data
 
@@ -33,6 +34,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def build(args: argparse.Namespace, **arguments: Any) -> str:
     """Builds data by the common flags and `arguments` of `build_data`."""
+    if args.num_processes < 1:
+        raise UserError(
+            f"--num-processes {args.num_processes}: expected at least 1"
+        )
     made = build_data(
         max_seq_length=args.max_seq_length,
         num_workers=args.num_processes,
