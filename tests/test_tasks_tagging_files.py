@@ -7,8 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import splits
-from electra_tf.tasks.tagging import marked
+from electra_tf.tasks import formats, splits
+from electra_tf.tasks.tagging import marked, rows
 from electra_tf.tasks.tagging.columns import read_columns
 
 
@@ -188,3 +188,11 @@ def test_the_text_of_label_studio_is_not_its_first_field():
         assert marked.of_label_studio(other) is other
     none = marked.of_label_studio(record | {"annotations": []})
     assert none == {"text": "Ada met Bob", "spans": []}
+
+
+def test_a_row_with_null_for_its_words(write):
+    path = write(
+        '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": null}\n', "a.jsonl"
+    )
+    with pytest.raises(UserError, match=r"a\.jsonl:2: tokens: .* got null"):
+        rows.read_rows(path, formats.detect(path))
