@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf import config as configs
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.keras_api.settings import PretrainSettings
@@ -367,6 +368,28 @@ def test_flags_of_build_pretraining_dataset(built, tmp_path, capsys):
     words[1] = str(tmp_path / "absent")
     assert build_pretraining_dataset.main(words) == 2
     assert "--corpus-dir" in capsys.readouterr().err
+
+
+def test_folders_named_like_globs(built, tmp_path):
+    import tarfile
+
+    data = tmp_path / "a, b [1]"
+    (data / "openwebtext").mkdir(parents=True)
+    (data / "1.txt").write_text("one")
+    words = ["--vocab-file", "v", "--output-dir", "o"]
+    words += ["--corpus-dir", str(data / "openwebtext")]
+    shutil.copy(data / "1.txt", data / "openwebtext" / "2.txt")
+    assert build_pretraining_dataset.main(words) == 0
+    assert built[0]["input"] == [str(data / "openwebtext" / "2.txt")]
+    found = files.expand(",".join(built[0]["input"]))
+    assert found == built[0]["input"]
+    (data / "openwebtext" / "2.txt").unlink()
+    with tarfile.open(data / "openwebtext" / "a.xz", "w:xz") as archive:
+        archive.add(data / "1.txt", "1.txt")
+    main = build_openwebtext_pretraining_dataset.main
+    assert main(["--data-dir", str(data)]) == 0
+    (path,) = built[1]["input"]
+    assert path.startswith(str(data)) and path.endswith("/00000/1.txt")
 
 
 def test_openwebtext_archives_are_unpacked(built, tmp_path, monkeypatch):

@@ -74,16 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> str:
         if not files.is_directory(corpus):
             raise UserError(f"--data-dir: no directory {corpus}")
-        found = files.join(corpus, "*")
         with sigterm_interrupts(), contextlib.ExitStack() as stack:
             archives = _archives(corpus)
-            if archives:
+            if not archives:
+                found = datasets.all_files(corpus)
+            else:
                 with files.named_errors(args.data_dir, "write to"):
                     made = tempfile.TemporaryDirectory(dir=args.data_dir)
                 folder = stack.enter_context(made)
                 for number, archive in enumerate(archives):
                     _unpack(archive, files.join(folder, f"{number:05d}"))
-                found = files.join(folder, "*", "*")
+                found = datasets.all_files(folder, levels=2)
             return datasets.build(
                 args,
                 input=found,

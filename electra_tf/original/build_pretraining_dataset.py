@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--corpus-dir: no directory {args.corpus_dir}")
         return datasets.build(
             args,
-            input=files.join(args.corpus_dir, "*"),
+            input=datasets.all_files(args.corpus_dir),
             vocab=args.vocab_file,
             output=args.output_dir,
             blank_lines_separate_documents=args.blanks_separate_docs,
