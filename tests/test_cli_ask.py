@@ -9,7 +9,8 @@ import span_models
 from electra_tf.cli import app
 from electra_tf.prediction import resumable
 from electra_tf.recipes import ask as recipe
-from electra_tf.retrieval.index import Terms
+from electra_tf.retrieval.index import Found, Terms
+from electra_tf.retrieval.passages import Passage
 
 SHEEP = (
     "The sheep of the island were counted in spring by two brothers, who wrote"
@@ -159,6 +160,19 @@ class Silent:
 
     def predict(self, items):
         return [{"answer": "", "n_best": []} for _ in items]
+
+
+def test_answers_are_in_the_order_of_scores_before_rounding():
+    read = [
+        (
+            Found(Passage("a.txt", 1, 0, name), score),
+            {"answer": name, "start": 0, "end": 1, "n_best": [{"score": 0.0}]},
+        )
+        for name, score in (("x", 0.0), ("y", 60.0), ("z", 1.0))
+    ]
+    rows = recipe.Asker(None, None)._answers(read)
+    assert [row["answer"] for row in rows] == ["y", "z", "x"]
+    assert [row["score"] for row in rows] == [1.0, 0.0, 0.0]
 
 
 def test_no_answer_there(folder):

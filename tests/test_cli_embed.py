@@ -102,6 +102,16 @@ def test_a_file_that_has_vectors_gets_new_ones(tiny_model, source, tmp_path):
     assert "no column 'text'" in found[2]["error"]
 
 
+def test_columns_of_the_input_with_our_names(tiny_model, tmp_path):
+    source, output = tmp_path / "rows.jsonl", tmp_path / "v.jsonl"
+    rows = [{"text": "a cat", "error": "a typo", "embedding": 1}, {"error": 2}]
+    source.write_text("\n".join(map(json.dumps, rows)))
+    assert embed(tiny_model, source, output) == 3
+    found = [json.loads(line) for line in output.read_text().splitlines()]
+    assert found[0].get("error") is None and len(found[0]["embedding"]) == 16
+    assert "no column 'text'" in found[1]["error"]
+
+
 def test_vectors_do_not_depend_on_batches(tiny_model, tmp_path):
     source = tmp_path / "rows.tsv"
     rows = [f"the cat {'sat on a mat ' * (i % 7)}" for i in range(23)]

@@ -42,6 +42,7 @@ def test_a_file(model, tmp_path, capsys):
     assert rows[0]["blanks"][0][0]["text"] == rows[0]["filled"]
     assert rows[1]["filled"] == "nothing here" and rows[1]["blanks"] == []
     assert rows[2]["filled"] == "" and "62 tokens" in rows[3]["error"]
+    assert rows[3]["error"].startswith("its blanks are 62 tokens apart")
     assert rows[4]["error"] is None and len(rows[4]["blanks"][0]) == 5
     shown = tmp_path / "out.tsv"
     assert run(model, f"--input={source}", f"--output={shown}") == 0
@@ -119,8 +120,15 @@ def test_a_blank_in_a_text_too_long(model, capsys):
             ["--joint", "--text=[MASK]" + " the" * 40 + "[MASK]"],
             "its blanks are 42 tokens apart",
         ),
+        (
+            [
+                "--joint", "--text=a [MASK]",
+                "--text=[MASK]" + " cat" * 40 + "[MASK]",
+            ],
+            "--text: '[MASK] cat cat",
+        ),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_reported_in_one_line(model, arguments, message, capfd):
     assert run(model, *arguments) == 2
     assert message in capfd.readouterr().err.strip().splitlines()[-1]

@@ -43,6 +43,14 @@ def test_other_samples_without_the_critic(model, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() != shown
 
 
+def test_a_text_is_on_one_line_of_a_text_file(model, tmp_path):
+    target = tmp_path / "out.txt"
+    words = ["--prompt=the\ncat", "--length=2", "--method=one_shot"]
+    assert run(model, *words, f"--output={target}") == 0
+    (line,) = target.read_text("utf-8").splitlines()
+    assert line.startswith("the cat ")
+
+
 def test_none(model, tmp_path, capsys):
     assert run(model, "--num_samples=0") == 0
     captured = capsys.readouterr()
@@ -127,6 +135,26 @@ def test_a_critic_of_fewer_positions(tmp_path, tiny_tokens, model, capfd):
         ),
         (["--temperature=nan"], "--temperature=nan"),
         (["--counts_from=/no/such"], "--counts_from: /no/such"),
+        (
+            ["--counts_from=/dev/null"],
+            "--counts_from: --method=mask_predict does not use it",
+        ),
+        (
+            ["--method=one_shot", "--num_iterations=3"],
+            "--num_iterations: --method=one_shot does not use it",
+        ),
+        (
+            ["--method=one_shot", "--critic"],
+            "--critic: --method=one_shot does not use it",
+        ),
+        (
+            ["--method=unigram", "--temperature=0.5"],
+            "--temperature: --method=unigram does not use it",
+        ),
+        (
+            ["--nocritic", "--critic_model=c"],
+            "--critic_model: not with --nocritic",
+        ),
         (["--output=a.doc"], "--output: a.doc"),
         (["--critic_model=/no/such"], "/no/such: no such model"),
         (["--model=/no/such"], "/no/such: no such model"),

@@ -242,3 +242,22 @@ def test_a_score_that_is_no_number(tmp_path, tiny_tokens):
     source.write_text("the cat\n\u200b\n", "utf-8")
     with pytest.raises(UserError, match=r"p\.txt:1: the model has no tokens"):
         minimal_pairs(broken, str(source), progress=False)
+
+
+def test_an_output_that_is_a_file_is_refused_at_once(tmp_path, capfd):
+    (tmp_path / "file").write_text("mine")
+    words = [f"--output={tmp_path}/file", "--overwrite", "--input=none.tsv"]
+    assert app.run(["minimal-pairs", "--model=none", *words]) == 2
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.endswith(f"{tmp_path}/file is a file; name a folder")
+
+
+@pytest.mark.parametrize("name", ["pairs.json", "pairs"])
+def test_an_array_of_json_has_columns(tmp_path, name):
+    path = tmp_path / name
+    rows = [{"good": g, "bad": b} for g, b in zip(GOOD, BAD)]
+    for text in (json.dumps(rows), json.dumps(rows, indent=1)):
+        path.write_text(text)
+        assert [(p[2], p[3]) for p in plain(path)] == list(zip(GOOD, BAD))
+        with pytest.raises(UserError, match="leave out --first_line"):
+            plain(path, first="good")

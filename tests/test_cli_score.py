@@ -234,6 +234,12 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--model=/no/such"], "/no/such: no such model"),
         (["--max_seq_length=2"], "--max_seq_length=2: expected 3 to 40"),
         (["--weight=nan"], "--weight=nan: expected a finite number"),
+        (["--weight=2"], "--weight=2: only with --rerank"),
+        (["--normalize"], "--normalize: only with --rerank"),
+        (
+            ["--max_unknown_share=0.1"],
+            "--max_unknown_share=0.1: only with --keep_above or --keep_share",
+        ),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
@@ -249,3 +255,28 @@ def test_an_output_that_is_there(model, text, tmp_path, capfd):
     assert run(model, text, f"--output={target}") == 2
     assert "give --overwrite" in capfd.readouterr().err
     assert target.read_text() == "mine"
+
+
+def test_an_output_that_is_a_folder(model, text, tmp_path, capfd):
+    lists, folder = tmp_path / "l.tsv", tmp_path / "there.jsonl"
+    lists.write_text("1\ta cat\n")
+    folder.mkdir()
+    for words in ([f"--output={folder}"], ["--rerank", f"--best={folder}"]):
+        source = lists if "--rerank" in words else text
+        assert run(model, source, *words, "--overwrite") == 2
+        line = capfd.readouterr().err.strip().splitlines()[-1]
+        assert line.endswith(f"{folder} is a directory; name a file")
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json.gz", "a.NDJSON.xz"])
+def test_records_are_no_lines_of_text(model, tmp_path, name, capfd):
+    (tmp_path / name).write_bytes(b'{"text": "a cat"}\n')
+    flag = f"--input={tmp_path / name}"
+    for command in ("score", "fill"):
+        assert app.run([command, f"--model={model}", flag]) == 2
+        line = capfd.readouterr().err.strip().splitlines()[-1]
+        assert line.endswith(
+            f"--input: {tmp_path / name}: expected a text file, with a text "
+            "on each line"
+        )

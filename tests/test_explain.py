@@ -2,6 +2,7 @@
 
 import logging
 
+import fine_tuned_models
 import keras
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 import electra_tf
 from electra_tf.errors import UserError
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
-from electra_tf.models.task_networks import SequenceClassifier
+from electra_tf.models.task_networks import SequenceClassifier, task_network
 from electra_tf.text.tokenizer import Tokenizer
+from electra_tf.text.vocab import load_vocab
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +134,39 @@ def test_models_that_cannot_be_explained_are_reported(model):
         electra_tf.explain(model, "the", target=2)
     with pytest.raises(UserError, match="ElectraEncoder is not a classifier"):
         electra_tf.explain(model.encoder, "the")
+
+
+def test_what_the_task_does_not_read_is_refused(tiny_vocab_file, tmp_path):
+    vocab = load_vocab(tiny_vocab_file)
+    shape = dict(
+        embedding_size=8, hidden_size=8, num_layers=1, num_heads=2,
+        intermediate_size=8, max_positions=16,
+    )  # fmt: skip
+    made = task_network(
+        ModelConfig(vocab_size=len(vocab), **shape),
+        TaskHeadConfig("sequence", 2, ("a", "b")),
+    )
+    made.build()
+    models = {}
+    for name, options in (
+        ("one", {}), ("two", {"text_pair_column": "second"}),
+    ):  # fmt: skip
+        about = fine_tuned_models.about(
+            "classification", options | {"max_seq_length": 16},
+            {"labels": ["a", "b"]},
+        )  # fmt: skip
+        path = fine_tuned_models.save(tmp_path / name, made, vocab, about)
+        models[name] = electra_tf.load(path)
+    assert electra_tf.explain(models["one"], "a cat").tokens[1] == "a"
+    assert len(electra_tf.explain(models["two"], "a", "cat").tokens) == 5
+    for name, texts, pairs, message in (
+        ("one", "a cat", "a dog", "expected a text alone"),
+        ("two", "a cat", None, "expected a pair of texts"),
+        ("one", [], None, "texts: expected at least one"),
+        ("one", None, None, "texts: expected a text or a list"),
+        ("two", ["a"], [None], "pairs: expected a text or a list"),
+    ):
+        with pytest.raises(UserError, match=message):
+            electra_tf.explain(models[name], texts, pairs)
+    with pytest.raises(UserError, match=r"target: 0\.5; expected 0 to 1"):
+        electra_tf.explain(models["one"], "a cat", target=0.5)

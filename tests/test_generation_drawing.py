@@ -44,6 +44,22 @@ def test_banned_tokens_are_never_sampled(how):
     assert shares(how, logits.astype("float32")).tolist() == [0, 1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("temperature", [1e9, 1e38])
+@pytest.mark.parametrize("more", [{}, {"top_k": 4}, {"top_p": 0.9999}])
+def test_banned_tokens_are_never_sampled_at_high_temperature(temperature, more):
+    logits = np.where([True, False, True, False, True], BANNED, LOGITS)
+    how = Draw(temperature=temperature, **more)
+    found = shares(how, logits.astype("float32"))
+    np.testing.assert_allclose(found, [0, 0.5, 0, 0.5, 0], atol=2e-3)
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-38, 1e-29])
+def test_the_lowest_temperatures_take_the_most_probable(temperature):
+    logits = np.where([True, False, False, False, True], BANNED, LOGITS)
+    found = shares(Draw(temperature=temperature), logits.astype("float32"))
+    assert found.tolist() == [0, 1, 0, 0, 0]
+
+
 def test_sampling_at_the_smallest_and_largest_random_numbers():
     logits = np.where([True, False, False, False, True], BANNED, LOGITS)
     ends = np.array([0, np.nextafter(np.float32(1), np.float32(0))], "float32")

@@ -318,6 +318,13 @@ def test_impossible_calls_are_reported():
     model = network()
     with pytest.raises(UserError, match="rank: 17; expected 1 to 16"):
         model.enable_lora(17)
+    with pytest.raises(UserError, match=r"rank: 2\.5; expected 1 to 16"):
+        model.enable_lora(2.5)
+    for alpha in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"alpha: .* a number above 0"):
+            model.enable_lora(2, alpha=alpha)
+    with pytest.raises(UserError, match=r"up_to: 0\.5; expected 0 to 2"):
+        model.freeze(0.5)
     with pytest.raises(UserError, match="targets: 'keys' is none of"):
         model.enable_lora(2, "keys")
     with pytest.raises(UserError, match="call enable_lora"):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf import config as configs
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.keras_api.settings import PretrainSettings
@@ -101,7 +102,15 @@ def test_every_hyperparameter_is_known(module, hyperparameters):
         ({"model_size": "tiny"}, "small, base, large"),
         ({"model_hparam_overrides": {"hidden": 3}}, "hidden_size"),
         ({"model_hparam_overrides": {"hidden_act": "relu"}}, "gelu"),
+        (
+            {"model_hparam_overrides": {"hidden_size": "256"}},
+            'hidden_size: expected a whole number, got "256"',
+        ),
         ({"pretrain_tfrecords": 3}, "wildcards"),
+        ({"embedding_size": "128"}, "embedding_size: expected a whole number"),
+        ({"vocab_size": 1.5}, "vocab_size: expected a whole number"),
+        ({"results_txt": 5}, "results_txt: expected a text, got 5"),
+        ({"model_dir": ["m"]}, "model_dir: expected a text"),
     ],
 )
 def test_mistakes_in_pretraining(given, message):
@@ -117,6 +126,11 @@ def test_mistakes_in_pretraining(given, message):
         ({"num_trials": -1}, "num_trials"),
         ({"model_size": "tiny"}, "small, base, large"),
         ({"tasks": {"mine": {}}}, "FILE.py:CLASS"),
+        ({"init_checkpoint": 3}, "init_checkpoint: expected a text"),
+        (
+            {"task_names": ["rte", "mrpc"], "write_test_outputs": True},
+            "write_test_outputs: for one task at a time",
+        ),
     ],
 )
 def test_mistakes_in_finetuning(given, message):
@@ -175,6 +189,10 @@ def test_the_recorded_run(shared_dir):
         ({"electra_objective": False}, "mlm", "separate", "shared"),
         ({"electric_objective": True, "two_tower_generator": True},
          "electric", "two_tower", "shared"),
+        # As its README trains Electric.
+        ({"electra_objective": False, "electric_objective": True},
+         "electric", "two_tower", "shared"),
+        ({"electric_objective": True}, "electric", "two_tower", "shared"),
         ({"uniform_generator": True}, "electra", "uniform", "shared"),
         ({"untied_generator": False}, "electra", "tied", "shared"),
         ({"untied_generator_embeddings": True}, "electra", "separate",
@@ -345,9 +363,33 @@ def test_flags_of_build_pretraining_dataset(built, tmp_path, capsys):
     assert built[1]["max_seq_length"] == 64 and built[1]["num_workers"] == 3
     assert not built[1]["lower_case"] and not built[1]["strip_accents"]
     assert not built[1]["blank_lines_separate_documents"]
+    assert build_pretraining_dataset.main([*words, "--num-processes=0"]) == 2
+    assert "--num-processes 0: expected at" in capsys.readouterr().err
     words[1] = str(tmp_path / "absent")
     assert build_pretraining_dataset.main(words) == 2
     assert "--corpus-dir" in capsys.readouterr().err
+
+
+def test_folders_named_like_globs(built, tmp_path):
+    import tarfile
+
+    data = tmp_path / "a, b [1]"
+    (data / "openwebtext").mkdir(parents=True)
+    (data / "1.txt").write_text("one")
+    words = ["--vocab-file", "v", "--output-dir", "o"]
+    words += ["--corpus-dir", str(data / "openwebtext")]
+    shutil.copy(data / "1.txt", data / "openwebtext" / "2.txt")
+    assert build_pretraining_dataset.main(words) == 0
+    assert built[0]["input"] == [str(data / "openwebtext" / "2.txt")]
+    found = files.expand(",".join(built[0]["input"]))
+    assert found == built[0]["input"]
+    (data / "openwebtext" / "2.txt").unlink()
+    with tarfile.open(data / "openwebtext" / "a.xz", "w:xz") as archive:
+        archive.add(data / "1.txt", "1.txt")
+    main = build_openwebtext_pretraining_dataset.main
+    assert main(["--data-dir", str(data)]) == 0
+    (path,) = built[1]["input"]
+    assert path.startswith(str(data)) and path.endswith("/00000/1.txt")
 
 
 def test_openwebtext_archives_are_unpacked(built, tmp_path, monkeypatch):
@@ -379,6 +421,37 @@ def test_openwebtext_archives_are_unpacked(built, tmp_path, monkeypatch):
     (corpus / "a.xz").unlink()
     assert main(["--data-dir", str(tmp_path)]) == 0
     assert seen[1][0]["input"] == f"{corpus}/*"
+
+
+def test_a_damaged_archive_is_named(built, tmp_path, capsys):
+    import tarfile
+
+    corpus = tmp_path / "openwebtext"
+    corpus.mkdir()
+    (tmp_path / "1.txt").write_text("one two three " * 5000)
+    for kind in ("xz", "gz"):
+        path = corpus / f"a.{kind}"
+        with tarfile.open(path, f"w:{kind}") as archive:
+            archive.add(tmp_path / "1.txt", "1.txt")
+        path.write_bytes(path.read_bytes()[:-60])
+        main = build_openwebtext_pretraining_dataset.main
+        assert main(["--data-dir", str(tmp_path)]) == 2
+        line = capsys.readouterr().err
+        assert f"{path}: is a damaged archive" in line
+        assert line.count("\n") == 1 and not built
+        path.unlink()
+    assert {p.name for p in tmp_path.iterdir()} == {"openwebtext", "1.txt"}
+
+
+def test_what_is_said_after_an_interruption(built, capsys, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    flags = ["run", "--hparams", '{"debug": true}']
+    assert hparams.run("run", interrupted, flags) == 130
+    assert """run --hparams '{"debug": true}' resumes""" in (
+        capsys.readouterr().err
+    )
 
 
 # Output of the original's script. It counts one layer normalisation as if it

@@ -1,5 +1,7 @@
 """Tests that recipes refuse wrong arguments and suggest right ones."""
 
+import importlib
+import inspect
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -11,6 +13,7 @@ import electra_tf
 from electra_tf.cli import app
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
+from electra_tf.recipes import evaluate, spread
 from electra_tf.recipes.arguments import checked
 
 
@@ -120,3 +123,35 @@ def test_a_missing_package_names_its_extra(monkeypatch):
 def test_a_setting_given_as_a_flag_is_reported(capsys, flag, message):
     assert app.run(["pretrain", "--data=x", "--output=y", flag]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["build_data", "build_vocab", "embed", "evaluate", "predict", "score"],
+)
+def test_flags_of_beam_alone_are_refused_without_it(name):
+    module = importlib.import_module(f"electra_tf.recipes.{name}")
+    recipe = getattr(module, name)
+    signature = inspect.signature(recipe)
+    needed = {
+        name: "x"
+        for name, parameter in signature.parameters.items()
+        if parameter.default is parameter.empty
+    }
+    for name, default in spread.DEFAULTS.items():
+        known = signature.parameters.get(name)
+        if known is None or known.default != default:
+            continue  # build_data uses --num_workers by itself
+        value = default + 1 if isinstance(default, int) else "--x=y"
+        message = f"--{name}={value}: only with --runner=beam"
+        with pytest.raises(UserError, match=message):
+            recipe(**needed, **{name: value})
+
+
+def test_a_split_without_labels_is_said_to_have_no_scores():
+    scores = {"validation": {"accuracy": 50.0}, "test": {}}
+    found = evaluate.Evaluation(scores, "classification", None, None)
+    assert str(found).splitlines() == [
+        "validation  accuracy     50.0000",
+        "test: no scores, as its examples have no labels",
+    ]

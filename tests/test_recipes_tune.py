@@ -2,11 +2,15 @@
 
 import json
 import math
+import sys
+import types
+from unittest import mock
 
 import pytest
 
 from electra_tf.errors import UserError
 from electra_tf.recipes import finetune as recipe
+from electra_tf.recipes import tune as recipe_of_tune
 from electra_tf.recipes.tune import check_settings, tune
 
 TASK = {"task": "classification", "progress": False}
@@ -123,8 +127,6 @@ def test_impossible_arguments_are_refused(runs, tmp_path):
 
 
 def test_optuna_is_an_extra(monkeypatch, tmp_path):
-    import sys
-
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"electra-tf\[tune\]"):
         tune(str(tmp_path / "s"), **TASK)
@@ -135,3 +137,34 @@ def test_a_number_of_steps_is_refused(tmp_path):
     """num_train_steps is refused, because the search chooses epochs."""
     with pytest.raises(UserError, match=r"num_train_steps: is 4, and tune"):
         check_settings(overrides=["train.num_train_steps=4"], **TASK)
+
+
+def test_numbers_that_no_search_has(tmp_path):
+    for flags in (
+        {"learning_rates": "1e-5,inf"}, {"learning_rates": "nan,nan"},
+        {"epochs": "inf"},
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="numbers above 0"):
+            tune(str(tmp_path / "s"), **TASK, **flags)
+
+
+def test_an_output_that_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", mock.MagicMock())
+    (tmp_path / "s").write_text("mine")
+    with pytest.raises(UserError, match=f"{tmp_path}/s: File exists"):
+        tune(str(tmp_path / "s"), **TASK)
+
+
+def test_of_equal_runs_the_named_ones_model_is_kept(tmp_path):
+    values = (1.0, 2.0, 2.0, None)
+    trials = [
+        types.SimpleNamespace(number=i, value=v) for i, v in enumerate(values)
+    ]
+    study = types.SimpleNamespace(
+        get_trials=lambda deepcopy: trials, best_trial=trials[2]
+    )
+    for trial in trials:
+        (tmp_path / f"run_{trial.number + 1}" / "model").mkdir(parents=True)
+    recipe_of_tune._remove_models(study, str(tmp_path))
+    left = [path.parent.name for path in sorted(tmp_path.glob("*/model"))]
+    assert left == ["run_2", "run_4"]  # the first of the best; not scored

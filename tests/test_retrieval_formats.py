@@ -106,6 +106,27 @@ def test_tables():
     assert formats.read(b"", "a.csv").parts == []
 
 
+def test_tables_of_old_macs_and_for_excel():
+    found = formats.read(b"a,b\r1,2\r3,4\r", "a.csv").parts
+    assert [(p.text, p.line) for p in found] == [("a: 1\nb: 2", 2),
+                                                ("a: 3\nb: 4", 3)]  # fmt: skip
+    found = formats.read(b"a\rb;c\n1;2\n", "a.csv").parts
+    assert [p.line for p in found] == [2, 3]
+    found = formats.read(b"sep=;\r\na;b\r\n1;2,5\r\n", "a.csv").parts
+    assert [(p.text, p.line) for p in found] == [("a: 1\nb: 2,5", 3)]
+
+
+def test_quotes_mean_nothing_in_tsv():
+    table = b'id\ttext\n1\t"No, he said.\n2\tYes.\n3\tThe "old" one.\n'
+    found = formats.read(table, "a.tsv").parts
+    assert [(p.text, p.line) for p in found] == [
+        ('"No, he said.', 2), ("Yes.", 3), ('The "old" one.', 4),
+    ]  # fmt: skip
+    quoted = b'"id"\t"text"\r\n"1"\t"A ""b""\nc"\r\n"2"\t"d"\r\n'
+    found = formats.read(quoted, "a.tsv").parts
+    assert [(p.text, p.line) for p in found] == [('A "b"\nc', 2), ("d", 4)]
+
+
 def made_pdf(pages, password=None):
     pypdf = pytest.importorskip("pypdf")
     from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject

@@ -84,6 +84,20 @@ def test_numbers_may_be_names(tmp_path):
     ]  # fmt: skip
 
 
+def test_printed_arrays_of_numbers(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", ["[1]", "[1 2]", [2], "[2. 3.]"])
+    assert answers(path, multi_label=True) == [
+        ("1",), ("1", "2"), ("2",), ("2.0", "3.0"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["[-]", "[E]", "[+ -]", "[.]", "[01]"])
+def test_labels_in_brackets(tmp_path, name):
+    path = jsonl(tmp_path / "a.jsonl", [name, "b"])
+    assert answers(path) == [name, "b"]
+    assert answers(path, multi_label=True) == [(name,), ("b",)]
+
+
 # --- lists in texts ---------------------------------------------------------
 
 

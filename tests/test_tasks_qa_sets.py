@@ -285,3 +285,13 @@ def test_the_answers_of_squad_are_recovered(shared_dir):
     assert found.exact == 10569
     assert len(found.lost) == 62 and found.answers == 18216
     assert all("inside a WordPiece" in line for line in found.lost)
+
+
+@pytest.mark.parametrize("control", ["\x0b", "\x0c", "\x1c", "\x1f", "\x85"])
+def test_controls_do_not_divide_words(tokenizer, control):
+    """Controls that Python takes for white space are left out of a word."""
+    context = f"中国 cat{control}s。"
+    found = qa_words.make_documents(tokenizer, [context], qa_words.CHARACTERS)
+    whole = tokenizer.tokenize_with_offsets([context])
+    assert found.ids.tolist() == whole.ids.flat_values.numpy().tolist()
+    assert found.ends.tolist() == whole.end_chars.flat_values.numpy().tolist()

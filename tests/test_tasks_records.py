@@ -172,3 +172,23 @@ def test_little_is_in_memory(tmp_path):
     tracemalloc.stop()
     assert count == 60_000
     assert peak < 3e6
+
+
+def test_rows_of_the_viewer_with_lists_of_classes(tmp_path):
+    tags = {"feature": {"names": ["O", "B-X"]}, "_type": "Sequence"}
+    kinds = {"label": {"names": ["no", "yes"]}, "tags": tags, "list": [tags],
+             "texts": [{"dtype": "string"}], "none": None}  # fmt: skip
+    features = [{"name": n, "type": kind} for n, kind in kinds.items()]
+    rows = [
+        {"row_idx": 0, "row": {"label": 1, "tags": [0, 1], "list": [[1], []]}},
+        {"row_idx": 1, "row": {"label": -1, "tags": [], "texts": ["a"]}},
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"features": features, "rows": rows}))
+    assert [row for row, _ in records.read_records(str(path))] == [
+        {"label": "yes", "tags": ["O", "B-X"], "list": [["B-X"], []]},
+        {"label": None, "tags": [], "texts": ["a"]},
+    ]
+    path.write_text(json.dumps({"features": [5], "rows": [{"row": None}]}))
+    with pytest.raises(UserError, match="expected an object, got NoneType"):
+        list(records.read_records(str(path)))

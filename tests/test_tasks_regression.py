@@ -63,6 +63,14 @@ def test_regression(tmp_path, tokenizer):
     assert predicted(again, examples, logits) == found
 
 
+def test_a_number_too_large(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"text": "a", "label": 1{"0" * 400}}}\n')
+    message = r"a\.jsonl:1: expected a number in 'label', got 1000"
+    with pytest.raises(UserError, match=message):
+        fitted(str(path), Regression)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

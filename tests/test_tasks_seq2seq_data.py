@@ -91,6 +91,10 @@ def test_columns_of_other_names(tmp_path):
     assert texts(made.read("train")) == [("long text", "s")]
     record = made.record("some text")
     assert made.example(record, "here") == Pair("some text", None, "here")
+    path = tmp_path / "train.tsv"
+    path.write_text("source\ttarget\nlong text\ts\n")
+    made = task(path, "abstractive_summarization", validation_fraction=0.0)
+    assert texts(made.read("train")) == [("long text", "s")]
 
 
 def test_wrong_data_is_reported(tmp_path):

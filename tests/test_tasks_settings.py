@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import word_task
@@ -186,3 +187,18 @@ def test_options_come_back_from_json():
     assert config.from_dict(
         word_task.WordOptions, dataclasses.asdict(options)
     ) == options  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("classification/rte", "glue/rte"), ("classification/mine",
+        "classification"), ("regression/", "regression"),
+        ("extractive_summarization/cnn", "extractive_summarization"),
+        ("multitask/x", "multitask"),
+    ],
+)  # fmt: skip
+def test_a_member_of_a_family_without_members(name, meant):
+    message = f"task '{name}' is not known; did you mean '{meant}'"
+    with pytest.raises(UserError, match=re.escape(message)):
+        settings.load(task=name)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 from electra_tf.errors import UserError
-from electra_tf.tasks import splits
+from electra_tf.tasks import formats, splits
+from electra_tf.tasks.tagging import marked, rows
 from electra_tf.tasks.tagging.columns import read_columns
 
 
@@ -172,3 +173,26 @@ def test_a_share_is_held_out():
     assert chosen == {k for k in keys if splits.held_out(k, 0.1, 0)}
     assert chosen != {k for k in keys if splits.held_out(k, 0.1, 1)}
     assert not any(splits.held_out(k, 0.0, 0) for k in keys)
+
+
+def test_the_text_of_label_studio_is_not_its_first_field():
+    spans = [{"start": 0, "end": 3, "labels": ["PER"]}]
+    record = {
+        "data": {"id": "x-17", "text": "Ada met Bob"},
+        "annotations": [{"result": [{"value": spans[0]}, {"value": None}]}],
+    }
+    found = marked.of_label_studio(record)
+    assert found == {"text": "Ada met Bob", "spans": spans}
+    for made in ([None], [5], [{"result": 3}]):
+        other = record | {"annotations": made}
+        assert marked.of_label_studio(other) is other
+    none = marked.of_label_studio(record | {"annotations": []})
+    assert none == {"text": "Ada met Bob", "spans": []}
+
+
+def test_a_row_with_null_for_its_words(write):
+    path = write(
+        '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": null}\n', "a.jsonl"
+    )
+    with pytest.raises(UserError, match=r"a\.jsonl:2: tokens: .* got null"):
+        rows.read_rows(path, formats.detect(path))

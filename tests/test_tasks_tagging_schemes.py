@@ -203,3 +203,13 @@ def test_the_originals_reading(shared_dir):
         assert [[a, b - 1, kind] for a, b, kind in found] == case["spans"]
         written = tagging_schemes.write(found, len(case["tags"]), "bioes")
         assert written == case["bioes"]
+
+
+def test_scores_where_nothing_is_a_span():
+    outside = [["O", "O"], ["O"]]
+    report = tagging_answers.type_report(outside, outside)
+    assert report == "no spans, neither true nor predicted\n"
+    found = tagging_answers.entity_scores(outside, outside, "bio")
+    assert found == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+    report = tagging_answers.type_report(outside, [["B-X", "O"], ["O"]])
+    assert report.split()[4] == "X"

@@ -308,3 +308,11 @@ def test_text_that_begins_like_a_packed_file_is_text(tmp_path):
                     b"Obj1 and ORCHARD\n", b"ORCHARD\n"):  # fmt: skip
         found, _ = documents(written(tmp_path, "a.txt", content), strict=True)
         assert found == [[content.decode().strip()]]
+
+
+def test_a_carriage_return_among_the_names_of_columns(tmp_path):
+    for content in (b"id,text\r1,one\r", b"id\rx,text\n1,one\n"):
+        path = tmp_path / "a.csv"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.csv:1: has a carriage ret"):
+            list(corpus.iter_lines([str(path)]))

@@ -455,6 +455,7 @@ def load(
             "--task: name one, as --task=glue/rte, or a settings file that "
             "does (configs/finetune/)"
         )
+    registry.check_member(name)
     # A length in steps overrides the file's in epochs, and vice versa.
     given = [key.removeprefix("train.") for key in _keys(overrides)]
     before = {f"train.{key}": None for key in _other_length(given)}

@@ -16,6 +16,7 @@ from electra_tf.text import detokenize
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 BANNED = -1e9  # logit of a token that is never sampled
+_SMALLEST = 1e-30  # lower temperatures are 0: quotients would be infinite
 
 
 class Pieces:
@@ -94,9 +95,10 @@ def draw(logits: tf.Tensor, uniform: tf.Tensor, how: Draw) -> tf.Tensor:
     Returns:
       [rows] int32.
     """
-    if how.temperature == 0 or how.top_k == 1:
+    if how.temperature < _SMALLEST or how.top_k == 1:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
-    scaled = logits / how.temperature
+    # A high temperature must not make banned tokens possible.
+    scaled = tf.where(logits <= BANNED, float("-inf"), logits / how.temperature)
     size = tf.shape(logits)[-1]
     if not how.top_k and how.top_p == 1:
         return _inverse(tf.nn.softmax(scaled), uniform)

@@ -4,7 +4,7 @@ import dataclasses
 import html
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ def explain(
 
     Raises:
       UserError: the model is not a classifier or regressor of texts, it has no
-        such label, or there are no texts.
+        such label, there are no texts, or it reads pairs and these are none.
     """
     network = getattr(model, "network", model)
     tokenizer = getattr(model, "tokenizer", None)
@@ -185,21 +185,47 @@ def explain(
     if task is not None:  # what its answers are of
         length = min(length, task.options.max_seq_length)
     chosen = _number(network, target)
-    one = isinstance(texts, str)
-    firsts = [texts] if isinstance(texts, str) else list(texts)
-    seconds = [pairs] if isinstance(pairs, str) else pairs
-    if seconds is not None and len(seconds) != len(firsts):
-        raise UserError(
-            f"pairs: {len(seconds)} for {len(firsts)} texts; give one for each"
-        )
     found = [
         _explained(
             network, tokenizer, getattr(task, "target", None), length,
-            text, seconds[i] if seconds else None, chosen, steps, tolerance,
+            text, pair, chosen, steps, tolerance,
         )
-        for i, text in enumerate(firsts)
+        for text, pair in _given(task, texts, pairs)
     ]  # fmt: skip
-    return found[0] if one else Explanations(found)
+    return found[0] if isinstance(texts, str) else Explanations(found)
+
+
+def _given(task: Any, texts: Any, pairs: Any) -> list[tuple[str, str | None]]:
+    """Returns the texts with their second ones, as the task reads them.
+
+    Raises:
+      UserError: there are no texts, or the task reads none such: pairs for a
+        task on single texts, or the other way round.
+    """
+    firsts = _listed(texts, "texts")
+    seconds = [None] * len(firsts) if pairs is None else _listed(pairs, "pairs")
+    if not firsts:
+        raise UserError("texts: expected at least one, got none")
+    if len(seconds) != len(firsts):
+        raise UserError(
+            f"pairs: {len(seconds)} for {len(firsts)} texts; give one for each"
+        )
+    given = list(zip(firsts, seconds))
+    if task is not None:
+        for number, (text, pair) in enumerate(given):
+            item = text if pair is None else (text, pair)
+            task.asked(task.record(item), f"texts[{number}]")
+    return given
+
+
+def _listed(texts: Any, name: str) -> list[Any]:
+    several = isinstance(texts, Iterable) and not isinstance(texts, str)
+    found = list(texts) if several else [texts]
+    if not all(isinstance(text, str) for text in found):
+        raise UserError(
+            f"{name}: expected a text or a list of texts, got {texts!r:.40}"
+        )
+    return found
 
 
 def _number(
@@ -213,10 +239,12 @@ def _number(
                 f"target: {target!r} is none of {', '.join(labels) or 'them'}"
             )
         return list(labels).index(target)
+    if target is None:
+        return None
     count = network.head_config.num_labels
-    if target is not None and not 0 <= target < count:
-        raise UserError(f"target: {target}; expected 0 to {count - 1}")
-    return target
+    if target not in range(count):
+        raise UserError(f"target: {target!r}; expected 0 to {count - 1}")
+    return int(target)
 
 
 def _explained(

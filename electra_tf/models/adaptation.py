@@ -2,6 +2,7 @@
 
 import json
 import math
+import numbers
 from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -69,10 +70,12 @@ class Adaptable:
                 f"targets: {targets!r} is none of {', '.join(_QKV)}"
             )
         width = encoder.config.hidden_size
-        if not 1 <= rank <= width:
+        if not isinstance(rank, numbers.Integral) or not 1 <= rank <= width:
             raise UserError(
-                f"rank: {rank}; expected 1 to {width}, the encoder's width"
+                f"rank: {rank!r}; expected 1 to {width}, the encoder's width"
             )
+        if alpha is not None and not 0 < alpha < math.inf:
+            raise UserError(f"alpha: {alpha}; expected a number above 0")
         if encoder.lora is not None:
             raise UserError(
                 f"LoRA of rank {encoder.lora[0]} is enabled already; load the "
@@ -81,7 +84,7 @@ class Adaptable:
         seed = getattr(self, "seed", None)  # if it is a task on strings
         drawn = nullcontext() if seed is None else initial.seeded(seed)
         with drawn:
-            encoder.lora = (rank, float(alpha or rank), targets)
+            encoder.lora = (int(rank), float(alpha or rank), targets)
         _renew(self)
         if verbose:
             print(self.trained())
@@ -102,9 +105,9 @@ class Adaptable:
         encoder = self._adapted()
         count = len(encoder.blocks)
         number = count if up_to is None else up_to
-        if not 0 <= number <= count:
+        if number not in range(count + 1):
             raise UserError(
-                f"up_to: {up_to}; expected 0 to {count}, the encoder's blocks"
+                f"up_to: {up_to!r}; expected 0 to {count}, the encoder's blocks"
             )
         encoder.embeddings.trainable = False
         if encoder.embeddings_project is not None:

@@ -7,31 +7,59 @@ Reads DIR/openwebtext, archives of text files or text files, each one a
 document, and DIR/vocab.txt; writes DIR/pretrain_tfrecords.
 """
 
+import contextlib
+import lzma
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Sequence
 
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.original import datasets, hparams
+from electra_tf.recipes.interrupts import sigterm_interrupts
 
 _CORPUS, _OUTPUT, _VOCAB = "openwebtext", "pretrain_tfrecords", "vocab.txt"
 
 
-def _extract(corpus: str, names: Sequence[str], folder: str) -> int:
-    """Unpacks the archives among `names`; returns their number."""
-    count = 0
-    for name in names:
-        path = files.join(corpus, name)
-        if not files.is_local(path) or not tarfile.is_tarfile(path):
-            continue
-        target = files.join(folder, f"{count:05d}")
-        files.make_directory(target)
-        with tarfile.open(path) as archive:
-            archive.extractall(target, filter="data")
-        count += 1
-    return count
+def _archives(corpus: str) -> list[str]:
+    """Returns the archives of a folder; none where it has texts.
+
+    Raises:
+      UserError: it has archives and other files.
+    """
+    names = files.list_directory(corpus)
+    if not files.is_local(corpus):
+        return []  # read as they are
+    paths = [files.join(corpus, name) for name in names]
+    found = [path for path in paths if _is_archive(path)]
+    if found and len(found) < len(paths):
+        raise UserError(
+            f"{corpus}: holds archives and other files; expected either alone"
+        )
+    return found
+
+
+def _is_archive(path: str) -> bool:
+    with files.named_errors(path, "read"):
+        return not files.is_directory(path) and tarfile.is_tarfile(path)
+
+
+def _unpack(path: str, folder: str) -> None:
+    """Unpacks an archive into a folder, which it makes.
+
+    Raises:
+      UserError: the archive is damaged, or cannot be unpacked; it is named.
+    """
+    files.make_directory(folder)
+    try:
+        with files.named_errors(path, "unpack"), tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise UserError(
+            f"{path}: is a damaged archive ({error}); download it again"
+        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,17 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     def body() -> str:
         if not files.is_directory(corpus):
             raise UserError(f"--data-dir: no directory {corpus}")
-        names = sorted(files.list_directory(corpus))
-        with tempfile.TemporaryDirectory(dir=args.data_dir) as folder:
-            found = files.join(corpus, "*")
-            archives = _extract(corpus, names, folder)
-            if archives == len(names):
-                found = files.join(folder, "*", "*")
-            elif archives:
-                raise UserError(
-                    f"{corpus}: holds archives and other files; expected "
-                    "either alone"
-                )
+        with sigterm_interrupts(), contextlib.ExitStack() as stack:
+            archives = _archives(corpus)
+            if not archives:
+                found = datasets.all_files(corpus)
+            else:
+                with files.named_errors(args.data_dir, "write to"):
+                    made = tempfile.TemporaryDirectory(dir=args.data_dir)
+                folder = stack.enter_context(made)
+                for number, archive in enumerate(archives):
+                    _unpack(archive, files.join(folder, f"{number:05d}"))
+                found = datasets.all_files(folder, levels=2)
             return datasets.build(
                 args,
                 input=found,
@@ -66,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
 
     command = "build_openwebtext_pretraining_dataset"
-    return hparams.run(command, body, argv or sys.argv)
+    return hparams.run(command, body, argv or sys.argv, resumes=False)
 
 
 if __name__ == "__main__":

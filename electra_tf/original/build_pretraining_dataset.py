@@ -45,13 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--corpus-dir: no directory {args.corpus_dir}")
         return datasets.build(
             args,
-            input=files.join(args.corpus_dir, "*"),
+            input=datasets.all_files(args.corpus_dir),
             vocab=args.vocab_file,
             output=args.output_dir,
             blank_lines_separate_documents=args.blanks_separate_docs,
         )
 
-    return hparams.run("build_pretraining_dataset", body, argv or sys.argv)
+    return hparams.run(
+        "build_pretraining_dataset", body, argv or sys.argv, resumes=False
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,12 @@ import argparse
 import sys
 from typing import Any
 
+from electra_tf import files
+from electra_tf.errors import UserError
 from electra_tf.original import hparams
 from electra_tf.recipes.build_data import build_data
+
+_SPECIAL = frozenset("*?[,")  # in a glob, and between globs
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -33,6 +37,10 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def build(args: argparse.Namespace, **arguments: Any) -> str:
     """Builds data by the common flags and `arguments` of `build_data`."""
+    if args.num_processes < 1:
+        raise UserError(
+            f"--num-processes {args.num_processes}: expected at least 1"
+        )
     made = build_data(
         max_seq_length=args.max_seq_length,
         num_workers=args.num_processes,
@@ -43,3 +51,25 @@ def build(args: argparse.Namespace, **arguments: Any) -> str:
         **arguments,
     )
     return str(made)
+
+
+def all_files(folder: str, levels: int = 1) -> str | list[str]:
+    """Returns all files of a folder, as the input of `build_data`.
+
+    A folder whose name would be taken for a glob, or for several ("text [1]",
+    "a,b"), is listed.
+
+    Args:
+      folder: the folder.
+      levels: 1 for its files, 2 for those of the folders in it.
+    """
+    if not set(folder) & _SPECIAL:
+        return files.join(folder, *["*"] * levels)
+    found = [folder]
+    for _ in range(levels):
+        found = [
+            files.join(path, name)
+            for path in found
+            for name in files.list_directory(path)
+        ]
+    return found

@@ -162,6 +162,11 @@ def plan(data_dir: str, model_name: str, given: Mapping[str, Any]) -> Plan:
     start = None if values["debug"] else values["init_checkpoint"] or home
     tests = values["write_test_outputs"] or values["do_test"]
     folder = files.join(home, "test_predictions")
+    if tests and len(names) > 1:
+        raise UserError(
+            "--hparams write_test_outputs: for one task at a time; electra-tf "
+            "evaluate --split=test does it for one of several"
+        )
     return Plan(
         names=names,
         task=task,

@@ -81,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = [f"{name} {training_flops(run)}" for name, run in RUNS.items()]
         return "\n".join(lines)
 
-    return hparams.run("flops_computation", body, argv or sys.argv)
+    return hparams.run(
+        "flops_computation", body, argv or sys.argv, resumes=False
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -41,6 +42,18 @@ _DEBUG_SHAPE = {
     "num_heads": 4,
 }  # fmt: skip
 _SMALL_EMBEDDINGS = 128
+# Types of hyperparameters whose default is null; null is accepted too.
+_OPTIONAL: dict[str, type] = {
+    "embedding_size": int, "vocab_size": int, "save_checkpoints_steps": int,
+    "tpu_name": str, "vocab_file": str, "model_dir": str, "results_txt": str,
+    "init_checkpoint": str, "test_predictions": str,
+}  # fmt: skip
+# Keys of `model_hparam_overrides` whose values are not whole numbers.
+_SHARES = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob",
+    "initializer_range",
+)  # fmt: skip
+_ACTIVATION = "hidden_act"
 # Hyperparameters of all commands without a counterpart, which must keep their
 # defaults.
 TPU = {
@@ -128,15 +141,17 @@ def check(given: Mapping[str, Any], known: Known) -> list[str]:
 
 
 def _check_type(name: str, value: Any, default: Any) -> None:
-    kind = type(default)
-    if default is None or isinstance(value, kind):
+    if value is None and default is None:
+        return
+    kind = _OPTIONAL.get(name) if default is None else type(default)
+    if kind is None or isinstance(value, kind):
         if kind is int and isinstance(value, bool):
             raise UserError(f"--hparams {name}: expected a number, got {value}")
         return
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return
     names = {bool: "true or false", int: "a whole number", float: "a number",
-             str: "text", list: "a list", dict: "a dict"}  # fmt: skip
+             str: "a text", list: "a list", dict: "a dict"}  # fmt: skip
     raise UserError(
         f"--hparams {name}: expected {names[kind]}, got {json.dumps(value)}"
     )
@@ -146,7 +161,8 @@ def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Translates `model_hparam_overrides` to our names.
 
     Raises:
-      UserError: a key is unknown, or the activation is not GELU.
+      UserError: a key is unknown, a value has another type, or the activation
+        is not GELU.
     """
     found: dict[str, Any] = {}
     for name, value in overrides.items():
@@ -155,13 +171,16 @@ def overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
                 f"--hparams model_hparam_overrides: no key '{name}'; expected "
                 + ", ".join(SHAPE)
             )
-        if name == "hidden_act":
+        if name == _ACTIVATION:
             if value != "gelu":
                 raise UserError(
                     "--hparams model_hparam_overrides: hidden_act: expected "
                     f"'gelu', got {value!r}"
                 )
             value = "erf"
+        else:
+            default = 0.0 if name in _SHARES else 0
+            _check_type(f"model_hparam_overrides: {name}", value, default)
         found[SHAPE[name]] = value
     return found
 
@@ -192,13 +211,19 @@ def shape(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def run(command: str, body: Callable[[], str], flags: Sequence[str]) -> int:
+def run(
+    command: str,
+    body: Callable[[], str],
+    flags: Sequence[str],
+    resumes: bool = True,
+) -> int:
     """Runs a command, and reports errors of the user's in one line.
 
     Args:
       command: its name, for messages.
       body: runs it; returns the text to print.
       flags: the command line, for the message after Ctrl-C.
+      resumes: whether the same command resumes, for that message.
 
     Returns:
       The exit status.
@@ -212,7 +237,7 @@ def run(command: str, body: Callable[[], str], flags: Sequence[str]) -> int:
         print(f"{command}: {error}", file=sys.stderr, flush=True)
         return _USER_ERROR
     except KeyboardInterrupt:
-        again = " ".join(flags)
-        print(f"{command}: interrupted; {again} resumes", file=sys.stderr)
+        again = f"; {shlex.join(flags)} resumes" if resumes else ""
+        print(f"{command}: interrupted{again}", file=sys.stderr)
         return _INTERRUPTED
     return 0

@@ -168,15 +168,15 @@ def _settings(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "gen_weight", "disc_weight", "temperature", "disallow_correct",
         )
     }  # fmt: skip
-    objective["kind"] = "electra"
     generator: dict[str, Any] = {}
-    if values["electric_objective"]:
-        objective["kind"] = "electric"
-    if not values["electra_objective"]:
+    electric = values["electric_objective"]
+    objective["kind"] = "electric" if electric else "electra"
+    if not (values["electra_objective"] or electric):
         objective["kind"] = "mlm"
     elif values["uniform_generator"]:
         generator["kind"] = "uniform"
-    elif values["two_tower_generator"]:
+    # Electric has no other generator: its README does not name this one.
+    elif values["two_tower_generator"] or electric:
         generator["kind"] = "two_tower"
     elif not values["untied_generator"]:
         generator["kind"] = "tied"

@@ -158,11 +158,6 @@ def _test(plan: finetuning.Plan, folder: str, number: int, model: str) -> None:
 
 
 def _test_splits(plan: finetuning.Plan) -> Sequence[str]:
-    if len(plan.names) > 1:
-        raise UserError(
-            "--hparams write_test_outputs: for one task at a time; electra-tf "
-            "evaluate --split=test does it for one of several"
-        )
     if plan.task == "glue/mnli":
         return ("test_matched", "test_mismatched")
     return ("test",)

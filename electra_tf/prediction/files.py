@@ -43,15 +43,33 @@ def check_name(path: str, flag: str) -> records.Format:
     return found
 
 
-def check_output(target: str | None, overwrite: bool) -> None:
-    """Refuses to replace an existing file, unless asked to.
+def check_output(
+    target: str | None,
+    overwrite: bool,
+    flag: str = "--output",
+    folder: bool = False,
+) -> None:
+    """Refuses an output that cannot be written, or replaces a file unasked.
+
+    Args:
+      target: the output, if there is one.
+      overwrite: whether an existing one may be replaced.
+      flag: the flag that names it, for messages.
+      folder: whether it is a folder.
 
     Raises:
-      UserError: the file exists.
+      UserError: the file exists, or a folder is in a file's place or the other
+        way round.
     """
-    if target and files.exists(target) and not overwrite:
+    if not target or not files.exists(target):
+        return
+    if files.is_directory(target) and not folder:
+        raise UserError(f"{flag}: {target} is a directory; name a file")
+    if folder and not files.is_directory(target):
+        raise UserError(f"{flag}: {target} is a file; name a folder")
+    if not overwrite:
         raise UserError(
-            f"--output: {target} is there already; name another file, or give "
+            f"{flag}: {target} is there already; name another file, or give "
             "--overwrite"
         )
 

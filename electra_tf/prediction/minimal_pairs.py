@@ -33,6 +33,7 @@ _UNNAMED: dict[int, tuple[Column, ...]] = {
     3: ("paradigm", "good", "bad"),
     4: ("paradigm", "phenomenon", "good", "bad"),
 }
+_RECORDS = (".json", ".parquet", ".arrow")  # endings of files with columns
 # Scores are sums in float32: they are equal if their relative difference is
 # less.
 _EQUAL = 1e-5
@@ -86,19 +87,22 @@ def read(
     """Reads the pairs of one file.
 
     Args:
-      path: JSON Lines, a table, or a text in which two lines are a pair,
-        compressed or not.
+      path: JSON, a table, or a text in which two lines are a pair, compressed
+        or not.
       columns: names of columns other than the usual ones; the file must have
         them.
       first: which sentence is the first of two such lines.
 
     Raises:
-      UserError: the file is unreadable, has no pairs or lacks a given column;
-        file and line are named.
+      UserError: the file is unreadable, has no pairs, lacks a given column, or
+        has columns where `first` is given; file and line are named.
     """
-    head = next((line for _, line in records.text_lines(path)), "")
-    named = formats.named_format(path) is not None
-    if named or "\t" in head or head.lstrip().startswith("{"):
+    if _has_columns(path):
+        if first != "bad":
+            raise UserError(
+                f"{path}: has columns for both sentences; leave out "
+                "--first_line, or give a text of two lines a pair"
+            )
         found = list(_of_table(path, dict(columns or {})))
     else:
         _refuse_columns(path, columns or {})
@@ -106,6 +110,16 @@ def read(
     if not found:
         raise UserError(f"{path}: holds no pairs")
     return found
+
+
+def _has_columns(path: str) -> bool:
+    """Returns whether a file is JSON or a table, by its name or first line."""
+    named = inputs.plain_name(path).lower().endswith(_RECORDS)
+    if named or formats.named_format(path) is not None:
+        return True
+    head = next((line for _, line in records.text_lines(path)), "")
+    start = head.strip()
+    return "\t" in head or start == "[" or start.startswith(("{", "[{"))
 
 
 def _refuse_columns(path: str, given: Mapping[Column, str]) -> None:

@@ -141,7 +141,8 @@ class Vectors:
             kept = dict(record)
             if self._keep is not None:
                 kept = {n: record[n] for n in self._keep if n in record}
-            kept.pop(COLUMN, None)  # our column, even without a vector
+            for name in (COLUMN, _ERROR):  # ours, even without a value
+                kept.pop(name, None)
             found.append(kept)
             try:
                 if isinstance(row, BadRow):

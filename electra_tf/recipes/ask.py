@@ -372,8 +372,10 @@ class Asker:
         shares = combined(
             [one.score for one, _ in answered], reading, self.reading_weight
         )
-        rows = []
-        for (one, said), score, share in zip(answered, reading, shares):
+        rows: list[dict[str, Any]] = []
+        # Sorted before they are rounded, in which many are equal.
+        for i in sorted(range(len(shares)), key=lambda i: -shares[i]):
+            (one, said), score, share = answered[i], reading[i], shares[i]
             line, start = one.passage.place(said["start"])
             rows.append(
                 {
@@ -391,7 +393,7 @@ class Asker:
                     "passage_start": one.passage.start,
                 }
             )
-        return sorted(rows, key=lambda row: -row["score"])
+        return rows
 
 
 def _check_questions(asked: Sequence[str], path: str | None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from electra_tf.config import Setting
+from electra_tf.recipes import spread
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.interrupts import sigterm_interrupts
 from electra_tf.recipes.progress import ProgressLine
@@ -138,6 +139,7 @@ def build_data(
     from electra_tf.data import builder
     from electra_tf.data.build_settings import BuildSettings
 
+    spread.check_used(runner, beam_args=beam_args)
     settings = BuildSettings(
         input=input if isinstance(input, str) else ",".join(input),
         vocab=vocab,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal
 
 from electra_tf.config import Setting
+from electra_tf.recipes import spread
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.interrupts import sigterm_interrupts
 from electra_tf.recipes.lines import check_plain_name
@@ -107,6 +108,7 @@ def build_vocab(
     from electra_tf.text.corpus import iter_lines
     from electra_tf.text.vocab import MAX_CHARS_PER_WORD
 
+    spread.check_used(runner, beam_args=beam_args, num_workers=num_workers)
     if files.is_directory(output):
         raise UserError(
             f"--output: {output} is a directory; expected a file name,"

@@ -44,8 +44,9 @@ def embed(
     embed_first of an export give the same. The input is as predict's. The
     output is .npy (float32, a row a text; NaN where a row has none), or
     .parquet, .jsonl or .jsonl.gz with the columns of the input, `embedding`
-    and `error`; in Parquet those columns are texts, what is none is JSON. The
-    command says how many rows have no vector and ends with status 3 then.
+    and `error`, in place of the input's columns of these names; in Parquet the
+    columns of the input are texts, what is none is JSON. The command says how
+    many rows have no vector and ends with status 3 then.
 
     Interrupted at any moment and started again with the same arguments, it
     resumes. --runner=beam is as predict's: of x/v.npy the files are
@@ -91,6 +92,10 @@ def embed(
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
+    spread.check_used(
+        runner, beam_args=beam_args, num_workers=num_workers,
+        rows_per_shard=rows_per_shard,
+    )  # fmt: skip
     note = lines.note_on(progress)
     vectors.check_name(output)
     if runner == "beam":

@@ -40,10 +40,16 @@ class Evaluation:
         ]
         splits = max((len(row[0]) for row in rows), default=0)
         names = max((len(row[1]) for row in rows), default=0)
-        return "\n".join(
+        lines = [
             f"{split:<{splits}}  {name:<{names}}  {value:10.4f}"
             for split, name, value in rows
-        )
+        ]
+        lines += [
+            f"{split}: no scores, as its examples have no labels"
+            for split, metrics in self.metrics.items()
+            if not metrics
+        ]
+        return "\n".join(lines)
 
 
 @checked
@@ -119,6 +125,12 @@ def evaluate(
     from electra_tf.training import strategy as strategies
     from electra_tf.training import workers
 
+    spread.check_used(
+        runner, beam_args=beam_args, num_workers=num_workers,
+        rows_per_shard=rows_per_shard,
+    )  # fmt: skip
+    prediction_files.check_output(output, True)
+    prediction_files.check_output(predictions, True, "--predictions", True)
     on_beam = runner == "beam"
     if on_beam and strategy != "one_device":
         raise UserError(

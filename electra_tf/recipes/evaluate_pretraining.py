@@ -112,10 +112,12 @@ def evaluate_pretraining(
     from electra_tf.hub import directory, loading
     from electra_tf.keras_api.data import PretrainingData
     from electra_tf.keras_api.pretrainer import ElectraPretrainer
+    from electra_tf.prediction import files as prediction_files
     from electra_tf.pretraining import masking
     from electra_tf.training import checkpoints, steps, workers
     from electra_tf.training import strategy as strategies
 
+    prediction_files.check_output(output, True)
     with strategies.distributed(
         strategy,
         join_seconds=join_seconds,

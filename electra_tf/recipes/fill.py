@@ -98,6 +98,7 @@ def fill(
         raise UserError('give --text="... [MASK] ..." or --input=FILE')
     if input:
         prediction_files.check_input(input)
+        lines.check_text_input(input)
     for each in texts:
         if filling.BLANK not in each:
             raise UserError(
@@ -133,9 +134,9 @@ def fill(
         rows = resumable.answer_in_memory(input, answer, _CHUNK)
     else:
         rows = answer(texts, 1)
-        wrong = next((row["error"] for row in rows if row["error"]), None)
+        wrong = next((row for row in rows if row["error"]), None)
         if wrong:
-            raise UserError(wrong)
+            raise UserError(f"--text: '{wrong['text'][:60]}': {wrong['error']}")
         if output:
             lines.write(output, _COLUMNS, rows)
     return Filled(rows, output, len(rows), bool(input))
@@ -159,7 +160,9 @@ def _rows(
         try:
             found = filler.fill([row["text"] for row in some], top_k, joint)
         except UserError as error:
-            some[0].update(filled=None, error=str(error))
+            # It was the only text, and its number among all is not 1.
+            text = str(error).removeprefix("text 1: ")
+            some[0].update(filled=None, error=text)
             continue
         for row, filled in zip(some, found):
             row.update(

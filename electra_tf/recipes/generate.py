@@ -88,7 +88,7 @@ def generate(
       max_seq_length: tokens read at once; those of the pre-training by default
       vocab: vocabulary, if the model has none
       output: file to write: .jsonl, .tsv or .csv; or .txt, with a text on each
-        line
+        line, whose own lines are joined by spaces
       overwrite: replace an existing output
       progress: whether to warn on stderr of a prompt that is too long.
 
@@ -116,12 +116,14 @@ def generate(
         Draw(temperature, top_k, top_p),
         critic is not False,
     )
+    if counts_from:
+        prediction_files.check_input(counts_from, "--counts_from")
+        lines.check_text_input(counts_from, "--counts_from")
+    _check_used(how, critic, critic_model, counts_from)
     prediction_files.check_output(output, overwrite)
     as_text = bool(output and output.endswith(".txt"))
     if output and not as_text:
         prediction_files.check_name(output, "--output")
-    if counts_from:
-        prediction_files.check_input(counts_from, "--counts_from")
     path, found = loading.describe(model)
     judge: bool | str = False
     if how.uses_critic:
@@ -153,9 +155,42 @@ def generate(
         for number, one in enumerate(own)
     ]
     if output and as_text:
-        lines.write_lines(output, (str(row["text"]) for row in rows))
+        lines.write_lines(
+            output, (" ".join(str(row["text"]).splitlines()) for row in rows)
+        )
     elif output:
         lines.write(output, _COLUMNS, rows)
     elif not rows:
         note("--num_samples=0: nothing to sample")
     return Generated(rows, output)
+
+
+def _check_used(
+    how: SampleConfig,
+    critic: bool | None,
+    critic_model: str | None,
+    counts_from: str | None,
+) -> None:
+    """Refuses arguments that the sampling method would ignore."""
+    drawn, default = how.draw, Draw()
+    iterates = how.method in ("mask_predict", "gibbs")
+    unused = {
+        "num_iterations": not iterates and how.num_iterations is not None,
+        "critic": not iterates and bool(critic),
+        "critic_model": not iterates and critic_model is not None,
+        "counts_from": how.method != "unigram" and counts_from is not None,
+    }
+    if how.method == "unigram":
+        unused |= {
+            "temperature": drawn.temperature != default.temperature,
+            "top_k": drawn.top_k != default.top_k,
+            "top_p": drawn.top_p != default.top_p,
+        }
+    for name, is_unused in unused.items():
+        if is_unused:
+            raise UserError(
+                f"--{name}: --method={how.method} does not use it; leave it "
+                "out, or choose another method"
+            )
+    if critic is False and critic_model is not None:
+        raise UserError("--critic_model: not with --nocritic")

@@ -13,10 +13,10 @@ Note = Callable[[str], None]
 
 # Endings of packed files that are read, but not written.
 _PACKED = (".xz", ".zst", ".bz2", ".lzma", ".zip", ".tar", ".tgz", ".tar.gz")
+# Endings of files whose lines, if any, are not texts.
+_NO_LINES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
 # Endings that mean records, not lines of text, when the file is read.
-_RECORDS = (
-    ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow",
-)  # fmt: skip
+_RECORDS = (*_NO_LINES, ".csv", ".tsv")
 
 
 def note_on(progress: bool) -> Note:
@@ -90,6 +90,21 @@ def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
         ["\t".join(columns)]
         + ["\t".join(_shown(row.get(n)) for n in columns) for row in rows]
     )
+
+
+def check_text_input(path: str, flag: str = "--input") -> None:
+    """Refuses a file of records, by its name, where a text a line is read.
+
+    Raises:
+      UserError: the name has such an ending.
+    """
+    name = path.lower()
+    for ending in (".gz", *_PACKED):
+        name = name.removesuffix(ending)
+    if name.endswith(_NO_LINES):
+        raise UserError(
+            f"{flag}: {path}: expected a text file, with a text on each line"
+        )
 
 
 def check_text_name(path: str, flag: str = "--output") -> None:

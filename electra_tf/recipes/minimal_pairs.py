@@ -151,7 +151,7 @@ def minimal_pairs(
     from electra_tf.prediction import minimal_pairs as pairs_
     from electra_tf.training import precision as precisions
 
-    prediction_files.check_output(output, overwrite)
+    prediction_files.check_output(output, overwrite, folder=True)
     given: dict[Column, str | None] = {
         "good": good_column,
         "bad": bad_column,

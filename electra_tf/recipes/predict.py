@@ -139,6 +139,10 @@ def predict(
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
+    spread.check_used(
+        runner, beam_args=beam_args, num_workers=num_workers,
+        rows_per_shard=rows_per_shard,
+    )  # fmt: skip
     note = lines.note_on(progress)
     prediction_files.check_name(output, "--output")
     if runner == "beam":

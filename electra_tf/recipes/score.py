@@ -20,6 +20,7 @@ Share = Annotated[float, Setting(at_least=0, at_most=1)]
 
 _CHUNK = 512  # lines that are sorted by length at a time
 _RERANK_COLUMNS = ("id", "rank", "text", "total", "score", "other")
+_WEIGHT, _MAX_UNKNOWN_SHARE = 1.0, 0.5  # defaults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +72,12 @@ def score(
     method: Literal["auto", "pll", "pll_word", "electric", "replaced"] = "auto",
     per_token: bool = False,
     rerank: bool = False,
-    weight: float = 1.0,
+    weight: float = _WEIGHT,
     normalize: bool = False,
     best: str | None = None,
     keep_above: float | None = None,
     keep_share: Share | None = None,
-    max_unknown_share: Share = 0.5,
+    max_unknown_share: Share = _MAX_UNKNOWN_SHARE,
     max_seq_length: int | None = None,
     vocab: str | None = None,
     batch_tokens: Annotated[int, Setting(at_least=1)] = 8192,
@@ -152,7 +153,14 @@ def score(
     from electra_tf.prediction import held, resumable
 
     keeps = keep_above is not None or keep_share is not None
-    _check_together(keep_above, keep_share, per_token, rerank, best, weight)
+    spread.check_used(
+        runner, beam_args=beam_args, num_workers=num_workers,
+        rows_per_shard=rows_per_shard,
+    )  # fmt: skip
+    _check_together(
+        keep_above, keep_share, max_unknown_share, per_token, rerank, best,
+        weight, normalize,
+    )  # fmt: skip
     on_beam = runner == "beam"
     _check_files(None if on_beam else input, output, best, keeps, overwrite)
     arguments: dict[str, Any] = {
@@ -230,6 +238,8 @@ def _inputs_on_beam(source: str, output: str | None, rerank: bool) -> list[str]:
     if not output:
         raise UserError("--runner=beam: give --output, the file to write")
     paths = spread.inputs(source)
+    for path in paths:
+        lines.check_text_input(path)
     if rerank and len(paths) > 1:
         raise UserError(
             f"--rerank: {source} is {len(paths)} files; expected one"
@@ -293,10 +303,12 @@ class _Total:
 def _check_together(
     keep_above: float | None,
     keep_share: float | None,
+    max_unknown_share: float,
     per_token: bool,
     rerank: bool,
     best: str | None,
     weight: float,
+    normalize: bool,
 ) -> None:
     """Refuses arguments that do not go together."""
     given = {"keep_above": keep_above, "keep_share": keep_share}
@@ -314,6 +326,15 @@ def _check_together(
     for name, value in (("weight", weight), ("keep_above", keep_above)):
         if value is not None and not math.isfinite(value):
             raise UserError(f"--{name}={value}: expected a finite number")
+    if not rerank and weight != _WEIGHT:
+        raise UserError(f"--weight={weight:g}: only with --rerank")
+    if not rerank and normalize:
+        raise UserError("--normalize: only with --rerank")
+    if not keeps and max_unknown_share != _MAX_UNKNOWN_SHARE:
+        raise UserError(
+            f"--max_unknown_share={max_unknown_share:g}: only with "
+            "--keep_above or --keep_share"
+        )
 
 
 def _check_files(
@@ -324,11 +345,11 @@ def _check_files(
     overwrite: bool,
 ) -> None:
     """Checks paths before anything large is loaded."""
-    from electra_tf import files
     from electra_tf.prediction import files as prediction_files
 
     if source is not None:
         prediction_files.check_input(source)
+        lines.check_text_input(source)
     prediction_files.check_output(output, overwrite)
     if output and keeps:
         lines.check_text_name(output)
@@ -336,8 +357,7 @@ def _check_files(
         prediction_files.check_name(output, "--output")
     if best:
         prediction_files.check_name(best, "--best")
-        if files.exists(best) and not overwrite:
-            raise UserError(f"--best: {best} is there already")
+        prediction_files.check_output(best, overwrite, "--best")
 
 
 def _write_scores(

@@ -5,12 +5,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from electra_tf.errors import UserError
 from electra_tf.recipes.interrupts import sigterm_interrupts
 
 if TYPE_CHECKING:
     from electra_tf.prediction.held import Loader
     from electra_tf.prediction.sharded import Job
 
+# Flags that only --runner=beam uses -> their defaults.
+DEFAULTS = {"beam_args": "", "num_workers": 1, "rows_per_shard": 8192}
 Note = Callable[[str], None]
 
 
@@ -50,6 +53,24 @@ class Answered(NamedTuple):
     errors: int
     first_error: str | None
     sums: Mapping[str, float]
+
+
+def check_used(runner: str, **given: Any) -> None:
+    """Refuses flags that only --runner=beam uses, with another runner.
+
+    Args:
+      runner: value of --runner.
+      **given: keys of `DEFAULTS`, with the flags' values.
+
+    Raises:
+      UserError: a flag that would be ignored has not its default.
+    """
+    for name, value in given.items():
+        if runner != "beam" and value != DEFAULTS[name]:
+            raise UserError(
+                f"--{name}={value}: only with --runner=beam; give that too, or "
+                f"leave --{name} out"
+            )
 
 
 def inputs(patterns: str) -> list[str]:

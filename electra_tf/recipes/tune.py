@@ -244,7 +244,11 @@ def _numbers(flag: str, text: str, kind: type, count: int = 0) -> list[Any]:
         found = [kind(part) for part in text.split(",") if part.strip()]
     except ValueError:
         found = []
-    if not found or min(found) <= 0 or (count and len(found) != count):
+    if (
+        not found
+        or not all(0 < number < math.inf for number in found)
+        or (count and len(found) != count)
+    ):
         how = f"{count} numbers" if count else "numbers"
         raise UserError(
             f"{flag}={text}: expected {how} above 0, divided by commas"
@@ -253,9 +257,16 @@ def _numbers(flag: str, text: str, kind: type, count: int = 0) -> list[Any]:
 
 
 def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
-    """Opens the search in `output`, or makes a new one."""
+    """Opens the search in `output`, or makes a new one.
+
+    Raises:
+      UserError: it cannot be made, or has other settings.
+    """
+    from electra_tf import files
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    os.makedirs(output, exist_ok=True)
+    with files.named_errors(output, "create directory"):
+        os.makedirs(output, exist_ok=True)
     path = os.path.abspath(os.path.join(output, _STORAGE))
     study = optuna.create_study(
         storage=f"sqlite:///{path}",
@@ -310,9 +321,12 @@ def _remove_models(study: Any, output: str) -> None:
     """Removes the models of all runs but the best, whose model exists."""
     from electra_tf import files
 
-    best = study.best_trial.number
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number == best or trial.value is None:
+    trials = study.get_trials(deepcopy=False)
+    scored = [trial for trial in trials if trial.value is not None]
+    # Of equal ones the first, as in `_result`; Optuna's choice is another.
+    best = max(scored, key=lambda trial: (trial.value, -trial.number)).number
+    for trial in scored:
+        if trial.number == best:
             continue
         folder = _folder(output, trial.number)
         if files.exists(folder):

@@ -33,6 +33,7 @@ _LATIN = frozenset((
 ))  # fmt: skip
 _DELIMITERS = ",;\t|"
 _LARGEST_CELL = 1 << 30
+_SEP = re.compile("sep=(.)")  # for Excel, before the names of the columns
 _MARKDOWN_HEADING = re.compile(
     r"^(?P<fence>```|~~~)|^#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*[ \t]*$",
     re.MULTILINE,
@@ -222,29 +223,53 @@ def _json_lines(data: bytes, text_field: str) -> Parts:
 def _table(data: bytes, text_field: str, delimiters: str) -> Parts:
     text, notes = _decoded(data)
     csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
-    first = text.partition("\n")[0]
+    lines = io.StringIO(text, newline="")  # a lone \r ends a line too
+    first = next(lines, "").rstrip("\r\n")
+    for_excel = _SEP.fullmatch(first)
 
     def cells(delimiter: str) -> int:
         return len(next(csv.reader([first], delimiter=delimiter), []))
 
-    lines = io.StringIO(text, newline="")
-    rows = csv.reader(lines, delimiter=max(delimiters, key=cells))
+    before = 0  # lines that `rows` does not count
+    if for_excel:
+        delimiter, before = for_excel[1], 1
+    else:
+        delimiter = max(delimiters, key=cells)
+        lines.seek(0)
+    rows = csv.reader(
+        lines, delimiter=delimiter, quoting=_quoting(first, delimiters)
+    )
     parts, skipped = [], 0
     try:
         names = [name.strip() for name in next(rows, [])]
-        begins = rows.line_num + 1
+        begins = before + rows.line_num + 1
         for number, row in enumerate(rows, 2):
             found = _row_text(names, row, text_field)
             if found:
                 parts.append(Part(found, begins, f"row {number}"))
             elif row:
                 skipped += 1
-            begins = rows.line_num + 1
+            begins = before + rows.line_num + 1
     except csv.Error as error:
         raise LeftOut(
-            f"is not a table from line {rows.line_num} on: {error}"
+            f"is not a table from line {before + rows.line_num} on: {error}"
         ) from error
     return Parts(parts, skipped, notes)
+
+
+def _quoting(first: str, delimiters: str) -> Any:
+    """Returns whether quotes of a table mean something, as csv's constant.
+
+    In TSV they do not, or a lone one would join all rows up to the next;
+    unless all names of the columns are quoted, as in CSV.
+
+    Args:
+      first: the first line.
+      delimiters: those of the format.
+    """
+    names = first.rstrip("\r").split("\t")
+    quoted = all(len(n) > 1 and n[0] == n[-1] == '"' for n in names)
+    return csv.QUOTE_MINIMAL if delimiters != "\t" or quoted else csv.QUOTE_NONE
 
 
 def _row_text(names: list[str], row: list[str], text_field: str) -> str:

@@ -28,7 +28,7 @@ FILE = "index.sqlite"
 MEMORY = ":memory:"
 """The place of an index that is not kept."""
 
-_VERSION = 2  # an index of another version is rebuilt
+_VERSION = 3  # an index of another version is rebuilt
 _OLDER = ("about.json", "bm25s")  # files of version 1, beside the index
 _WAIT = 120.0  # seconds to wait for another process that writes
 # File times have a limited resolution: files changed so shortly before they

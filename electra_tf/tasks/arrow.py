@@ -45,7 +45,7 @@ def rows(
                     for column in binary:
                         row[column] = _text(row[column])
                     for column, known in names.items():
-                        row[column] = _named(row[column], known)
+                        row[column] = named(row[column], known)
                     yield row, f"{path}:{number}"
         taken += files.size(one)
         if position is not None:
@@ -61,15 +61,27 @@ def _classes(schema: Any) -> dict[str, list[str]]:
         features = json.loads(about)["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
-    found = {}
-    for column, feature in features.items():
-        while isinstance(feature, list) and feature:
+    found = {column: class_names(f) for column, f in features.items()}
+    return {
+        c: names for c, names in found.items() if names and c in schema.names
+    }
+
+
+def class_names(feature: Any) -> list[str]:
+    """Returns the names of a feature's classes, as `datasets` describes it.
+
+    Args:
+      feature: its type: a mapping, or of lists one within another.
+    """
+    while True:
+        if isinstance(feature, list) and feature:
             feature = feature[0]
-        while isinstance(feature, dict) and "feature" in feature:
+        elif isinstance(feature, dict) and "feature" in feature:
             feature = feature["feature"]
-        if isinstance(feature, dict) and feature.get("names"):
-            found[column] = list(feature["names"])
-    return {c: names for c, names in found.items() if c in schema.names}
+        else:
+            break
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return list(names) if isinstance(names, list) else []
 
 
 def _binary(schema: Any) -> list[str]:
@@ -88,9 +100,10 @@ def _text(value: Any) -> Any:
         return value
 
 
-def _named(value: Any, names: list[str]) -> Any:
+def named(value: Any, names: list[str]) -> Any:
+    """Returns the name of a class number, of each in a list; None for -1."""
     if isinstance(value, list):
-        return [_named(part, names) for part in value]
+        return [named(part, names) for part in value]
     if isinstance(value, int) and 0 <= value < len(names):
         return names[value]
     return None if value == -1 else value  # -1 is no label, in test splits

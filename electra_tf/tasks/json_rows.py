@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from electra_tf.errors import UserError
+from electra_tf.tasks import arrow
 from electra_tf.text import inputs, tables
 
 _LISTS = ("data", "rows")
@@ -203,17 +204,19 @@ def _by_number(found: Mapping[str, Any]) -> list[Any] | None:
 
 def _viewed(listed: list[Any], features: Any) -> list[Any]:
     """Returns rows of the data set viewer, with the names of classes."""
-    names = {}
-    for feature in features if isinstance(features, list) else ():
-        known = (feature.get("type") or {}).get("names")
-        if known:
-            names[feature.get("name")] = known
-    found = []
+    names = {
+        feature.get("name"): arrow.class_names(feature.get("type"))
+        for feature in (features if isinstance(features, list) else ())
+        if isinstance(feature, dict)
+    }
+    found: list[Any] = []
     for item in listed:
-        row = dict(item["row"])
-        for column, known in names.items():
-            value = row.get(column)
-            if isinstance(value, int) and -1 <= value < len(known):
-                row[column] = None if value < 0 else known[value]
+        row = item["row"]
+        if isinstance(row, dict):
+            row = row | {
+                column: arrow.named(row[column], known)
+                for column, known in names.items()
+                if known and column in row
+            }
         found.append(row)
     return found

@@ -48,6 +48,26 @@ FAMILIES = {
     ),
 }  # fmt: skip
 
+# Families that have no members.
+_ALONE = (
+    "classification", "regression", "extractive_summarization", "multitask",
+)  # fmt: skip
+
+
+def check_member(name: str) -> None:
+    """Refuses a member of a family that has none: "classification/rte".
+
+    Stored models with such a name, which meant nothing, are still read.
+
+    Raises:
+      UserError: it is one; the message suggests what may be meant.
+    """
+    family, slash, member = name.partition("/")
+    if not slash or _own(name)[0] or family not in _ALONE:
+        return
+    meant = f"glue/{member}" if member in _of_glue() else family
+    raise UserError(f"task '{name}' is not known; did you mean '{meant}'?")
+
 
 def task_class(name: str) -> "type[Task]":
     """Returns the class of a task.

@@ -192,7 +192,15 @@ def separated(
         options: dict[str, Any] = {"delimiter": delimiter}
         if tsv:
             options["quoting"] = csv.QUOTE_NONE
-        cells = [c.strip() for c in next(csv.reader([header], **options), [])]
+        try:
+            names = next(csv.reader([header], **options), [])
+        except csv.Error as error:
+            raise UserError(
+                f"{name}:1: has a carriage return in the line that names the "
+                "columns; where lines end so (old Mac's), end them with line "
+                "feeds"
+            ) from error
+        cells = [c.strip() for c in names]
         if text_field in cells:
             break
         found.append(cells)

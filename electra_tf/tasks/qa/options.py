@@ -51,8 +51,8 @@ class QAOptions(QAFeatureConfig, SplitOptions):
     format: Annotated[
         Literal["auto", "squad", "mrqa"],
         Setting(
-            "Form of the files: SQuAD's JSON or MRQA's JSON Lines; auto takes "
-            "the task's."
+            "Form of the files: SQuAD's JSON or MRQA's JSON Lines; auto "
+            "recognises these and others by their content."
         ),
     ] = "auto"
     head: Annotated[

@@ -22,6 +22,9 @@ _CHARACTER = (
     "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
     "，。、；：？！（）《》〈〉「」『』【】“”‘’—…·"  # noqa: RUF001
 )
+# All white space at which WordPiece splits. Other characters that Python takes
+# for it, as U+0085, are controls, which are left out without a split.
+_ANY_SPACE = " \t\r\n\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Splitter:
 # joined by one space.
 WORDS = Splitter(re.compile(f"[^{_SPACE}]+"), re.compile(f"[{_SPACE}]+"))
 # For Chinese: each ideograph is a word, and so is a run of others.
-CHARACTERS = Splitter(re.compile(rf"[{_CHARACTER}]|[^\s{_CHARACTER}]+"))
+CHARACTERS = Splitter(
+    re.compile(f"[{_CHARACTER}]|[^{_ANY_SPACE}{_CHARACTER}]+")
+)
 
 
 @functools.lru_cache(maxsize=64)  # many questions share a context

@@ -115,8 +115,8 @@ def read_pairs(
     for pair, place in found:
         if judged and pair.relevance is None:
             raise UserError(
-                f"{place}: no column '{columns.relevance}'; expected the "
-                "passage's relevance (0, 1, ...)"
+                f"{place}: no column '{columns.relevance}', or it is empty; "
+                "expected the passage's relevance (0, 1, ...)"
             )
         pair = pair._replace(
             query=texts.setdefault(pair.query, pair.query),
@@ -239,7 +239,7 @@ def _selected(value: Any, place: str) -> list[tuple[str, float]]:
             (str(part["passage_text"]), float(part["is_selected"]))
             for part in value
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{place}: {_PASSAGES}: expected passage_text and is_selected"
         ) from error
@@ -273,7 +273,7 @@ def _relevance(value: Any, name: str, place: str) -> float | None:
             with contextlib.suppress(ValueError):
                 value = records.truth_of(value, name)
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise UserError(

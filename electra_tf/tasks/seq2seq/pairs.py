@@ -32,11 +32,11 @@ _log = logging.getLogger(__name__)
 _HINT = "options.source_column and options.target_column name them"
 # Sets of usual names for sources and targets.
 _USUAL = (
-    ("src", "tgt"), ("article", "highlights"), ("article", "abstract"),
-    ("article", "summary"), ("dialogue", "summary"), ("text", "summary"),
-    ("document", "summary"), ("content", "summary"), ("report", "summary"),
-    ("text", "headline"), ("content", "title"), ("document", "target"),
-    ("input", "output"), ("document", "headline"),
+    ("src", "tgt"), ("source", "target"), ("article", "highlights"),
+    ("article", "abstract"), ("article", "summary"), ("dialogue", "summary"),
+    ("text", "summary"), ("document", "summary"), ("content", "summary"),
+    ("report", "summary"), ("text", "headline"), ("content", "title"),
+    ("document", "target"), ("input", "output"), ("document", "headline"),
 )  # fmt: skip
 # Language codes of ISO 639, with or without a country's code.
 _LANGUAGE = re.compile(

@@ -269,6 +269,9 @@ def entity_scores(
 
 def type_report(gold: Tags, predicted: Tags) -> str:
     """Returns a line for each type of span: precision, recall, F1, count."""
+    outside = tagging_schemes.OUTSIDE
+    if all(tag == outside for tags in (*gold, *predicted) for tag in tags):
+        return "no spans, neither true nor predicted\n"
     from seqeval import metrics
 
     known, given = (

@@ -70,17 +70,21 @@ def of_label_studio(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Args:
       record: has `data` and `annotations`; the first annotation's results that
-        mark spans are taken. Other records are returned unchanged.
+        mark spans are taken, and of the data `text`, or else the first text.
+        Other records are returned unchanged.
     """
     data, made = record.get("data"), record.get("annotations")
     if not isinstance(data, Mapping) or not isinstance(made, list):
         return record
-    text = next((v for v in data.values() if isinstance(v, str)), None)
-    results = made[0].get("result") if made else []
-    if not isinstance(text, str) or not isinstance(results, list):
+    texts = {key: v for key, v in data.items() if isinstance(v, str)}
+    text = texts.get("text", next(iter(texts.values()), None))
+    first = made[0] if made else {"result": []}
+    results = first.get("result") if isinstance(first, Mapping) else None
+    if text is None or not isinstance(results, list):
         return record
-    values = [result.get("value") or {} for result in results]
-    return {"text": text, "spans": [v for v in values if "start" in v]}
+    values = [r.get("value") for r in results if isinstance(r, Mapping)]
+    spans = [v for v in values if isinstance(v, Mapping) and "start" in v]
+    return {"text": text, "spans": spans}
 
 
 def annotated(text: str, place: str) -> Sentence:

@@ -128,6 +128,11 @@ def read_rows(
                     Sentence(words, None, text, starts, place, counted=False)
                 )
                 continue
+        null = next((n for n in _TOKENS if n in record), None)
+        if tokens is None and null and record[null] is None:
+            raise UserError(
+                f"{place}: {null}: expected a list of words, got null"
+            )
         if tokens is None:
             raise records.missing_column(
                 record, place, "tokens",

@@ -531,7 +531,7 @@ class Regression(TableTask):
             value = value.replace(",", ".")
         try:
             number = float("x" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise UserError(

@@ -1,6 +1,7 @@
 """Parses cells of a label column: a label, several, or one-hot."""
 
 import ast
+import contextlib
 import difflib
 import json
 import math
@@ -197,7 +198,8 @@ def as_list(value: Any) -> list[Any] | None:
             return sorted(found, key=str)
         return list(found) if isinstance(found, list | tuple) else None
     if _PRINTED.fullmatch(text):
-        return [float(part) for part in text[1:-1].split()]
+        with contextlib.suppress(ValueError, SyntaxError):  # "[-]"
+            return [ast.literal_eval(part) for part in text[1:-1].split()]
     return None
 
 
