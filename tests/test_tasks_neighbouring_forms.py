@@ -171,6 +171,7 @@ def test_folders_of_splits_are_no_classes(tmp_path):
         ("train.json", '[{"text": "a\\ud800", "label": 1}]', "half of a surr"),
         ("cat/1.jpg", b"\xff\xd8\xff\xe0", "cat/1.jpg: is an image"),
         ("cat/1.bin", b"a\0b", "cat/1.bin: is not text"),
+        ("cat/1.txt", b"a " * (9 << 20), "cat/1.txt: has more than 16 MiB"),
         ("train.json", json.dumps({"train": ROWS, "test": ROWS}),
          r"holds several splits \(train, test\)"),
     ],

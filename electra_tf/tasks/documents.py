@@ -60,7 +60,8 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yields text, label and path of each file.
 
     Raises:
-      UserError: a file is unreadable, or a class folder has a folder in it.
+      UserError: a file is unreadable or larger than 16 MiB, or a class folder
+        has a folder in it.
     """
     other = 0
     for name in class_folders(path):
@@ -73,7 +74,14 @@ def folder_rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
         for file in _texts(files.join(path, name)):
             place = files.join(path, name, file)
             with inputs.open_single(place) as stream:
-                content = stream.peek(_MOST)  # `read` may give less
+                # `read` may give less.
+                content = stream.peek(_MOST + 1)
+            if len(content) > _MOST:
+                raise UserError(
+                    f"{place}: has more than {_MOST >> 20} MiB; expected a "
+                    "text of a class, which a model reads the beginning of: "
+                    "divide it, or take the file out of the folder"
+                )
             what = sources.known_as(content[:512])
             if what is None and b"\0" in content:
                 what = "not text"
