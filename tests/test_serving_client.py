@@ -1,6 +1,7 @@
 """Tests of the client against the real server, by REST and by gRPC."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import electra_tf
 from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.serving.client import ServingError
+from electra_tf.serving.rest_client import RestApi
+from electra_tf.serving.server.limits import Limits
 
 pytest.importorskip("uvicorn")
 
@@ -164,12 +167,107 @@ def test_mistakes_of_the_command(server, tmp_path, capsys):
     fails("404 Not Found", "--model=x", "--text=a")
 
 
+@pytest.fixture
+def asks(server, capsys):
+    """Runs the command on the server; returns its status and error."""
+
+    def run(*words):
+        status = app.run(["client", f"--url={server.url}", *words])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["", '"a"', "", '"b"', "null"], "FILE: line 5: .*got None\n$"),
+        (['"a"', '"b"', '"\\ud800"'], "FILE: line 3: character 0 is half a"),
+        (['"a"', "", '"b"', '"c"', '"fail"'], r"\(lines 4 to 5 of FILE\)\n$"),
+        (['"a"', '"b"', "1"], r"\(line 3 of FILE\)\n$"),
+    ],
+)
+def test_a_wrong_row_is_named_by_its_line(asks, tmp_path, lines, message):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(lines))
+    found = asks("--signature=size", f"--input={rows}", "--batch_size=2")
+    assert found[0] == 2
+    assert re.search(message.replace("FILE", re.escape(str(rows))), found[1])
+    assert found[1].count("\n") == 1
+
+
+def test_an_output_is_there_once_all_is_written(asks, tmp_path):
+    rows, target = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text('"ab"\n"fail"\n')
+    target.write_text("kept")
+    words = ["--signature=size", "--batch_size=1", f"--output={target}"]
+    assert asks(*words, f"--input={rows}")[0] == 2
+    assert asks(*words, f"--input={tmp_path / 'none'}")[0] == 2
+    assert asks("--url=http://127.0.0.1:1", *words, "--text=a")[0] == 2
+    assert target.read_text() == "kept"
+    assert sorted(tmp_path.iterdir()) == [target, rows]
+    # Even in the place of what is asked about.
+    rows.write_text('"ab"\n"c"\n')
+    target.unlink()
+    target.symlink_to(rows)
+    assert asks(*words, f"--input={rows}") == (0, "")
+    assert target.is_symlink() and rows.read_text() == "2.0\n1.0\n"
+    status, error = asks("--text=a", f"--output={tmp_path / 'no' / 'x.jsonl'}")
+    assert status == 2 and "x.jsonl: No such file" in error
+
+
+def test_requests_have_the_rows_that_are_asked_for(asks, tmp_path, monkeypatch):
+    rows, sizes = tmp_path / "rows.jsonl", []
+    rows.write_text('"a"\n' * 700)
+    whole = RestApi.predict
+
+    def predict(self, target, signature, data):
+        sizes.append(len(data))
+        return whole(self, target, signature, data)
+
+    monkeypatch.setattr(RestApi, "predict", predict)
+    words = ["--signature=size", f"--input={rows}", "--batch_size=600"]
+    assert asks(*words)[0] == 0
+    assert sizes == [600, 100]
+
+
+def test_a_timeout_of_years(server):
+    with electra_tf.Client(server.url, timeout=1e12) as client:
+        assert client.predict(["ab"], signature="size") == [2.0]
+
+
 @pytest.fixture(scope="module")
 def grpc_url(models):
     """The gRPC interface of a server of the same model."""
     pytest.importorskip("tensorflow_serving.apis.predict_pb2")
     with serving_toy.served({"toy": models}, grpc_port=0) as found:
         yield f"grpc://127.0.0.1:{found.grpc_port}"
+
+
+def test_grpc_gives_the_numbers_and_order_of_rest(grpc_url, client):
+    other = electra_tf.Client(grpc_url, "toy")
+    (row,) = other.predict(["abc"], signature="classes")
+    assert row == {"labels": ["long", "short"], "probabilities": [0.3, 0.7]}
+    assert client.predict(["abc"], signature="classes") == [row]
+    (row,) = other.predict(["abc def"])
+    assert list(row) == sorted(row) == list(client.predict(["abc def"])[0])
+    assert other.predict([], signature="size") == []
+    empty = {"text": []}
+    for signature in ("classes", "size"):
+        assert other.predict(empty, signature=signature) == client.predict(
+            empty, signature=signature
+        )
+
+
+def test_grpc_tells_the_status_of_rest(models, grpc_url):
+    limits = Limits(answer_seconds=0.1)
+    with serving_toy.served(
+        {"toy": models}, grpc_port=0, limits=limits
+    ) as found:
+        for url in (found.url, f"grpc://127.0.0.1:{found.grpc_port}"):
+            with pytest.raises(ServingError, match=r"0\.1 seconds") as error:
+                electra_tf.Client(url, "toy").predict(["a"], signature="slow")
+            assert error.value.status == 504
 
 
 def test_grpc(grpc_url, client):

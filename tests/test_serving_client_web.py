@@ -200,6 +200,21 @@ def test_wrong_arguments_are_reported():
             client.predict(["a"], **options)
 
 
+@pytest.mark.parametrize(
+    "text", ["a", '"', "\\", "\n", "\x00", "\u4e2d", "\U0001f600"]
+)
+def test_a_request_is_no_larger_than_it_may_be(text):
+    from electra_tf.serving import rows
+
+    row = {text * 5: [text * 1000, text, 0.1234567890123456, True]}
+    most = 50_000
+    parts = list(rows.parts([row] * 30, 256, most))
+    assert sum(map(len, parts)) == 30
+    for part in parts:
+        body = json.dumps(part, ensure_ascii=False).encode()
+        assert len(body) <= most
+
+
 def test_long_lists_are_split(client, server):
     done = []
     texts = ["x" * (n % 7) for n in range(1000)]

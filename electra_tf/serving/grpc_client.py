@@ -39,12 +39,13 @@ except ImportError as import_error:
 _DEFAULT_SIGNATURE = "serving_default"
 # Servers accept 4 MB by default; responses may have any size.
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
-# gRPC's status -> HTTP's.
+# gRPC's status -> HTTP's, as TensorFlow Serving has them by REST.
 _STATUSES = {
-    "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404, "FAILED_PRECONDITION": 412, "OUT_OF_RANGE": 400,
-    "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500, "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
+    "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409, "ABORTED": 409, "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499, "UNKNOWN": 500, "INTERNAL": 500, "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504,
 }  # fmt: skip
 
 
@@ -131,9 +132,10 @@ class GrpcApi:
                 ) from error
             request.inputs[key].CopyFrom(tensor)
         answer = self._call(self._predictions.Predict, request, target)
+        # Protocol buffers order them differently in each process.
         outputs = {
             key: _values(key, tf.make_ndarray(tensor))
-            for key, tensor in answer.outputs.items()
+            for key, tensor in sorted(answer.outputs.items())
         }
         if len(outputs) == 1:
             return next(iter(outputs.values()))
@@ -201,7 +203,7 @@ class GrpcApi:
                 )
             self._signatures[key] = {
                 name: tf.dtypes.as_dtype(info.dtype)
-                for name, info in definitions[signature].inputs.items()
+                for name, info in sorted(definitions[signature].inputs.items())
             }
         return self._signatures[key]
 
@@ -233,12 +235,14 @@ class GrpcApi:
                     if pause(attempt, None, deadline):
                         continue
                 problem = f"{code.name}: {said}"
+                status = 413 if large else _STATUSES.get(code.name)
                 late = code == grpc.StatusCode.DEADLINE_EXCEEDED
                 if late and not deadline.allows(0):  # the client's deadline
                     problem = f"no answer within {self._timeout:g} seconds"
+                    status = None
                 raise ServingError(
                     f"{self._url}: {target}: {problem}",
-                    413 if large else _STATUSES.get(code.name),
+                    status,
                     model=target.model,
                     said=said or None,
                 ) from error
@@ -278,8 +282,10 @@ def _columns(
 
 
 def _values(name: str, array: Any) -> Any:
-    """Converts an array to nested lists, with text decoded unless it is
-    bytes.
+    """Converts an array to nested lists, as they come by REST.
+
+    Text is decoded unless it is bytes, and a 32-bit number is the one with the
+    fewest digits that identify it.
     """
 
     def text(value: Any) -> Any:
@@ -287,6 +293,8 @@ def _values(name: str, array: Any) -> Any:
             return [text(each) for each in value]
         return value.decode("utf-8", errors="replace")
 
+    if array.dtype == "float32":
+        return array.astype("U").astype("float64").tolist()
     values = array.tolist()
     is_text = array.dtype == object and not name.endswith("_bytes")
     return text(values) if is_text else values
