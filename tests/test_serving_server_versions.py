@@ -1,5 +1,6 @@
 """Tests of which versions are loaded as directories change."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -102,6 +103,27 @@ def test_a_version_completed_at_the_same_size_is_tried_again(model, events):
     versions.update()
     assert versions.get("toy").version == 2
     assert available(versions) == [2]
+
+
+@pytest.mark.parametrize("name", ["serve.yaml", "1/batching_params.pbtxt"])
+def test_a_version_whose_settings_are_mended_is_tried_again(
+    model, events, name
+):
+    path, add = model
+    for number in (1, 2):
+        add(number)
+    settings = path / name.replace("1/", "2/")
+    versions = versions_of(path, events)
+    settings.write_text("nonsense")
+    with contextlib.suppress(UserError):  # `serve.yaml` is for all versions
+        versions.load_all()
+    assert (2, "failed") in events
+    events.clear()
+    versions.update()
+    assert events == []
+    settings.write_text("")
+    versions.update()
+    assert versions.get("toy").version == 2
 
 
 def test_status_tells_clients_no_path(model, events):

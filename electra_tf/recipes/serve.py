@@ -128,6 +128,11 @@ def serve(
                 "--model, --model_config_file: give one of them; the file may "
                 "name every model"
             )
+        if versions != 1:
+            raise UserError(
+                "--versions: is for --model; in --model_config_file each model "
+                "has a model_version_policy"
+            )
         models = served.read_config(model_config_file)
     if not models:
         raise UserError("--model: name a directory of versions to serve")
@@ -191,6 +196,8 @@ def _named(models: Sequence[str]) -> dict[str, str]:
     Raises:
       UserError: a name twice, or one that no path can hold.
     """
+    from electra_tf.serving.server.served import is_name
+
     found: dict[str, str] = {}
     for model in models:
         name, equals, directory = model.partition("=")
@@ -199,7 +206,7 @@ def _named(models: Sequence[str]) -> dict[str, str]:
             name = os.path.basename(os.path.abspath(model))
         if not directory:
             raise UserError(f"--model={model}: names no directory")
-        if not name or set(name) & set("/:") or not name.isprintable():
+        if not is_name(name):
             raise UserError(
                 f"--model={model}: '{name}' is not a valid model name; give "
                 f"--model=NAME={directory}"

@@ -18,7 +18,7 @@ from typing import Any
 
 from electra_tf import files, litert
 from electra_tf.errors import UserError
-from electra_tf.serving.server import loaded_model
+from electra_tf.serving.server import loaded_model, model_settings
 from electra_tf.serving.server.limits import invalid, not_found
 from electra_tf.serving.server.loaded_model import LoadedModel
 from electra_tf.serving.server.served import Served, read_config
@@ -78,6 +78,11 @@ class ModelVersions:
         # Messages with paths, for the server's operator, not for clients.
         self._errors: dict[str, dict[int, str]] = {name: {} for name in models}
         self._busy = threading.Lock()
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """Returns the directory and versions of each model."""
+        return dict(self._models)
 
     @property
     def names(self) -> list[str]:
@@ -318,7 +323,8 @@ class Poller:
         self._versions = versions
         self._seconds = seconds
         self._config = config
-        self._seen = files.size_and_time(config) if config else None
+        # The first check reads it: it may have changed while models loaded.
+        self._seen: tuple[int, int] | None = (-1, -1)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._poll, name="versions", daemon=True
@@ -336,7 +342,7 @@ class Poller:
             self._thread.join()
 
     def _poll(self) -> None:
-        while not self._stop.wait(self._seconds):
+        while not self._stop.wait(min(self._seconds, threading.TIMEOUT_MAX)):
             try:
                 self._read_config()
                 self._versions.update()
@@ -360,22 +366,29 @@ class Poller:
             if not files.exists(self._config):
                 self._seen = None
             return
-        _LOG.info("%s has changed", self._config)
-        self._versions.replace(models)
+        if models != self._versions.served:
+            _LOG.info("%s has changed", self._config)
+            self._versions.replace(models)
 
 
 def _fingerprint(directory: str) -> object:
-    """Returns a value that changes when a file of a version is written."""
-    names = [loaded_model.SAVED_MODEL]
-    variables = files.join(directory, "variables")
-    if files.is_directory(variables):
-        names += [
-            files.join("variables", name)
-            for name in files.list_directory(variables)
-        ]
+    """Returns a value that changes when a file of a version is written.
+
+    All files count, and `serve.yaml` beside the version: any of them may be
+    what it failed for.
+    """
+    paths = [model_settings.path_of(directory)]
+    for name in files.list_directory(directory):
+        path = files.join(directory, name)
+        if files.is_directory(path):
+            inner = files.list_directory(path)
+            paths += [files.join(path, each) for each in inner]
+        else:
+            paths.append(path)
     return tuple(
-        (name, *files.size_and_time(files.join(directory, name)))
-        for name in names
+        (path, *files.size_and_time(path))
+        for path in paths
+        if files.exists(path)
     )
 
 
