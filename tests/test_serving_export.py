@@ -211,6 +211,8 @@ def test_versions(run, exports, tmp_path, capsys):
         (["--version=1"], "is there already; leave the flag out"),
         (["--output=/tmp/my model"], "the directory's name is the model's"),
         (["--signatures=embed,ebmed"], "there is no 'ebmed' of a classificat"),
+        (["--signatures="], "--signatures: names none"),
+        (["--signatures= ,"], "--signatures: names none"),
         (["--part=generator"], "--part: is for pre-trained models"),
         (["--set=options.max_seq_length=99"], "the model has 40 positions"),
         (["--float16", "--optimize"], "give one of them"),

@@ -441,6 +441,49 @@ def test_runs_differ_by_settings_that_only_one_has(tmp_path, first):
     assert "was started with another int8; starting again" in notes[0]
 
 
+def test_one_process_works_on_an_output(model, many, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    loaded, target = electra_tf.load(model), tmp_path / "t.jsonl"
+    partial = tmp_path / "t.jsonl.partial"
+    partial.mkdir()
+    other = os.open(partial, os.O_RDONLY)  # a lock has no process, but a file
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process"):
+        row_answers.predict_file(loaded, many, str(target))
+    assert list(partial.iterdir()) == [] and not target.exists()
+    os.close(other)
+    assert row_answers.predict_file(loaded, many, str(target)).rows == 39
+    assert not partial.exists()
+    # It is let go after a failure too.
+    killed_after(3, monkeypatch)
+    with pytest.raises(Killed):
+        row_answers.predict_file(loaded, many, str(target))
+    other = os.open(partial, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+
+
+def test_columns_to_keep_may_come_late_and_after_bad_rows(model, tmp_path):
+    rows = ["nonsense", '{"text": "a"}', '{"text": "b", "id": 7}']
+    source = write(tmp_path / "in.jsonl", "\n".join(rows))
+    target = tmp_path / "out.jsonl"
+    loaded = electra_tf.load(model)
+    row_answers.predict_file(loaded, source, str(target), keep=["id"])
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row.get("id") for row in found] == [None, None, 7]
+    assert ["error" in row for row in found] == [True, False, False]
+    with pytest.raises(UserError, match="no column 'ix'; there are text, id"):
+        row_answers.predict_file(loaded, source, "x.jsonl", keep=["ix"])
+
+
+def test_names_of_columns_are_for_tables(model, tmp_path):
+    source = write(tmp_path / "in.jsonl", '{"text": "a"}\n')
+    with pytest.raises(UserError, match="--columns: is for tables"):
+        row_answers.predict_file(
+            electra_tf.load(model), source, "x.jsonl", columns=["text"]
+        )
+
+
 def test_a_column_called_error_is_written_once(model, tmp_path):
     source, target = tmp_path / "rows.tsv", tmp_path / "found.tsv"
     source.write_text("text\terror\nthe cat\tnone yet\n")

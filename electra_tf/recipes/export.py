@@ -205,7 +205,12 @@ def export(
     if bfloat16 and not optimize:
         raise UserError("--bfloat16: is for --optimize; give both of them")
     if isinstance(signatures, str):
-        signatures = [name.strip() for name in signatures.split(",") if name]
+        names = map(str.strip, signatures.split(","))
+        signatures = [name for name in names if name]
+    if signatures is not None and not signatures:
+        raise UserError(
+            "--signatures: names none; leave the flag out for all of them"
+        )
     if format == "onnx":
         return _to_onnx(
             model, output, signatures, part, task, overrides,
