@@ -105,6 +105,15 @@ def test_a_version_completed_at_the_same_size_is_tried_again(model, events):
     assert available(versions) == [2]
 
 
+def test_a_number_that_no_message_can_hold_is_no_version(model, events):
+    path, add = model
+    for number in (1, 2**63):
+        add(number)
+    versions = versions_of(path, events)
+    versions.load_all()
+    assert versions.get("toy").version == 1
+
+
 @pytest.mark.parametrize("name", ["serve.yaml", "1/batching_params.pbtxt"])
 def test_a_version_whose_settings_are_mended_is_tried_again(
     model, events, name

@@ -29,6 +29,7 @@ from electra_tf.prediction import (
     resumable,
     row_answers,
 )
+from electra_tf.recipes.predict import predict
 from electra_tf.tasks import formats, records
 from electra_tf.text.vocab import load_vocab
 
@@ -476,12 +477,29 @@ def test_columns_to_keep_may_come_late_and_after_bad_rows(model, tmp_path):
         row_answers.predict_file(loaded, source, "x.jsonl", keep=["ix"])
 
 
-def test_names_of_columns_are_for_tables(model, tmp_path):
-    source = write(tmp_path / "in.jsonl", '{"text": "a"}\n')
-    with pytest.raises(UserError, match="--columns: is for tables"):
-        row_answers.predict_file(
-            electra_tf.load(model), source, "x.jsonl", columns=["text"]
-        )
+def test_flags_without_an_effect_are_refused(model, tmp_path):
+    rows = write(tmp_path / "in.jsonl", '{"text": "a"}\n')
+    table = write(tmp_path / "in.csv", "a,b\nc,d\n")
+    for source, options, message in (
+        (rows, {"columns": "text"}, "--columns: is for tables without a head"),
+        (table, {"columns": ""}, "--columns: names none"),
+        (table, {"columns": "text,text"}, "in.csv: its columns are named 'tex"),
+        (rows, {"delimiter": ";"}, "--delimiter: is for CSV; .* as jsonl"),
+        (table, {"delimiter": ";", "format": "tsv"}, "--delimiter: is for CSV"),
+        (table, {"num_workers": 2}, "--num_workers: is for --runner=beam"),
+        (table, {"beam_args": "--x"}, "--beam_args: is for --runner=beam"),
+        (table, {"rows_per_shard": 9}, "--rows_per_shard: is for --runner"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(model, source, str(tmp_path / "x.jsonl"), **options)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "in.csv"}
+
+
+def test_a_failed_start_leaves_nothing(model, tmp_path):
+    empty = write(tmp_path / "empty.jsonl", "")
+    with pytest.raises(UserError, match="holds no rows"):
+        predict(model, empty, str(tmp_path / "x.jsonl"))
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.jsonl"]
 
 
 def test_a_column_called_error_is_written_once(model, tmp_path):

@@ -10,6 +10,7 @@ whenever the process dies. One process at a time works on them: how many results
 a part has depends on the time, so that two would replace each other's.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -133,7 +134,10 @@ class ResumableRun:
     def __enter__(self) -> "ResumableRun":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
+        if kind is not None and not self.heads:  # nothing to resume
+            with contextlib.suppress(UserError):
+                files.remove(self._partial)
         _release(self._partial)
 
     @property

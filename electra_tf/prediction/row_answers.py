@@ -273,6 +273,8 @@ def checked_columns(
       UserError: a column does not exist, or names are given for a format whose
         rows name their columns themselves.
     """
+    if columns is not None and not columns:
+        raise UserError("--columns: names none; leave it out, or name them all")
     if columns is not None and layout.format not in ("tsv", "csv"):
         raise UserError(
             f"--columns: is for tables without a header; {source} is "
@@ -289,6 +291,29 @@ def checked_columns(
                 + ", ".join(there)
             )
     return keep
+
+
+def check_delimiter(
+    source: str, layout: formats.Layout, delimiter: str | None
+) -> None:
+    """Refuses a delimiter that the file's format does not have.
+
+    Args:
+      source: the file.
+      layout: its layout, detected with the delimiter.
+      delimiter: the delimiter that was asked for, if any.
+
+    Raises:
+      UserError: the format has another delimiter, or none.
+    """
+    if delimiter is None or layout.format == "csv":
+        return
+    if layout.format == "tsv" and delimiter in ("\t", "\\t", "tab"):
+        return
+    raise UserError(
+        f"--delimiter: is for CSV; {source} is read as {layout.format}; leave "
+        "it out, or give --format=csv"
+    )
 
 
 def _names_in(

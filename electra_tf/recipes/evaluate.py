@@ -65,7 +65,7 @@ def evaluate(
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,
-    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = spread.ROWS_PER_SHARD,
     progress: bool = True,
 ) -> Evaluation:
     """Computes the metrics of a fine-tuned model on labelled data.
@@ -119,6 +119,7 @@ def evaluate(
     from electra_tf.training import strategy as strategies
     from electra_tf.training import workers
 
+    spread.refuse_unless(runner, beam_args, num_workers, rows_per_shard)
     on_beam = runner == "beam"
     if on_beam and strategy != "one_device":
         raise UserError(

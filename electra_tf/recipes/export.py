@@ -122,7 +122,8 @@ def export(
     model: str,
     output: str,
     *,
-    version: Annotated[int, Setting(at_least=1)] | None = None,
+    version: Annotated[int, Setting(at_least=1, at_most=2**63 - 1)]
+    | None = None,
     signatures: str | Sequence[str] | None = None,
     part: Literal["discriminator", "generator"] | None = None,
     task: str | None = None,

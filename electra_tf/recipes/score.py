@@ -84,7 +84,7 @@ def score(
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,
-    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = spread.ROWS_PER_SHARD,
     progress: bool = True,
 ) -> Scores:
     """Scores sentences by how probable a pre-trained model finds them.
@@ -153,6 +153,7 @@ def score(
 
     keeps = keep_above is not None or keep_share is not None
     _check_together(keep_above, keep_share, per_token, rerank, best, weight)
+    spread.refuse_unless(runner, beam_args, num_workers, rows_per_shard)
     on_beam = runner == "beam"
     _check_files(None if on_beam else input, output, best, keeps, overwrite)
     arguments: dict[str, Any] = {

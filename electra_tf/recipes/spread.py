@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from electra_tf.errors import UserError
 from electra_tf.recipes.interrupts import sigterm_interrupts
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from electra_tf.prediction.sharded import Job
 
 Note = Callable[[str], None]
+ROWS_PER_SHARD = 8192  # by default
 
 
 class Spread(NamedTuple):
@@ -50,6 +52,28 @@ class Answered(NamedTuple):
     errors: int
     first_error: str | None
     sums: Mapping[str, float]
+
+
+def refuse_unless(
+    runner: str, beam_args: str, num_workers: int, rows_per_shard: int
+) -> None:
+    """Refuses flags that only `--runner=beam` reads.
+
+    Raises:
+      UserError: one of them is given without it.
+    """
+    if runner == "beam":
+        return
+    for flag, given in (
+        ("beam_args", bool(beam_args)),
+        ("num_workers", num_workers != 1),
+        ("rows_per_shard", rows_per_shard != ROWS_PER_SHARD),
+    ):
+        if given:
+            raise UserError(
+                f"--{flag}: is for --runner=beam; give it too, or leave the "
+                "flag out"
+            )
 
 
 def inputs(patterns: str) -> list[str]:

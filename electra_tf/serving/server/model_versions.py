@@ -27,6 +27,7 @@ _LOG = logging.getLogger("electra_tf.serving")
 # States of tensorflow_serving/apis/get_model_status.proto.
 _LOADING, _AVAILABLE, _END = "LOADING", "AVAILABLE", "END"
 _REMEMBERED = 20
+LARGEST_VERSION = 2**63 - 1  # of the messages' type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,7 +303,8 @@ class ModelVersions:
         return [
             number
             for number, name in numbers.items()
-            if files.exists(
+            if number <= LARGEST_VERSION
+            and files.exists(
                 files.join(directory, name, loaded_model.SAVED_MODEL)
             )
         ]
