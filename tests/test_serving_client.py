@@ -316,9 +316,16 @@ def test_grpc(grpc_url, client):
             ["a"]
         )
     assert error.value.status == 503
-    for url in ("grpc://", "grpc://me:secret@x", "grpc://x/y", "grpc://[x"):
-        with pytest.raises(UserError, match="url"):
+    for url in (
+        "grpc://", "grpc://me:secret@x", "grpc://x/y", "grpc://[x", "grpc://x",
+        "grpc://x:99999", "grpc://x:y", "grpc://x:1?a=b", "grpc://x:1#a",
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="url") as wrong:
             electra_tf.Client(url)
+        assert "secret" not in str(wrong.value)
+    electra_tf.Client("grpcs://x").close()
+    with pytest.raises(UserError, match="headers: x: a character at 1"):
+        electra_tf.Client(grpc_url, headers={"x": "h\xe9"})
     with pytest.raises(UserError, match="name one"):
         electra_tf.Client(grpc_url).predict(["a"])
     other.close()

@@ -181,6 +181,10 @@ def test_wrong_arguments_are_reported():
         ("headers: 'A'", {"headers": {"A": "x\r\nB: secret"}}),
         ("headers: 'A'", {"headers": {"A": 3}}),
         ("headers: A", {"headers": {"A": "\u4e2d"}}),
+        ("headers: ''", {"headers": {"": "secret"}}),
+        ("headers: ':a'", {"headers": {":a": "secret"}}),
+        ("headers: 'a b'", {"headers": {"a b": "secret"}}),
+        ("headers: Content-Length", {"headers": {"Content-Length": "3"}}),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words) as error:
             electra_tf.Client("http://x", **options)

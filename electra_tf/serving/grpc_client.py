@@ -74,15 +74,17 @@ class GrpcApi:
     ) -> None:
         try:
             parts = urllib.parse.urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "grpcs" else None)
         except ValueError as error:
             raise UserError(f"url: {url}: {error}") from error
-        if not parts.netloc or parts.path.strip("/") or "@" in parts.netloc:
+        more = parts.path.strip("/") or parts.query or parts.fragment
+        if not parts.hostname or not port or more or "@" in parts.netloc:
             raise UserError(
                 f"url: {parts.scheme}://{parts.netloc.rpartition('@')[2]}: "
                 "expected an address such as grpc://127.0.0.1:8500"
             )
         self._url, self._timeout, self._retries = url, timeout, retries
-        checked = checked_headers(headers).items()
+        checked = checked_headers(headers, "ascii").items()
         self._headers = [(key.lower(), value) for key, value in checked]
         packing = (
             grpc.Compression.Gzip
