@@ -1,6 +1,7 @@
 """Tests of TensorFlow Serving's file of models: versions, labels, changes."""
 
 import json
+import logging
 import math
 import threading
 import time
@@ -78,7 +79,7 @@ def test_mistakes(tmp_path, text, message):
         read_config(str(path))
 
 
-def test_a_file_that_changes_while_models_are_loaded(tmp_path):
+def test_a_file_that_changes_while_models_are_loaded(tmp_path, caplog):
     path = written(tmp_path / "models.config", 'name: "a" base_path: "a"')
     versions = ModelVersions(read_config(path))
     written(tmp_path / "models.config", 'name: "b" base_path: "b"')
@@ -91,6 +92,7 @@ def test_a_file_that_changes_while_models_are_loaded(tmp_path):
             time.sleep(0.01)
     finally:
         poller.stop()
+    assert f"model b: {tmp_path / 'b'}: no such directory" in caplog.text
 
 
 def test_checks_for_versions_a_lifetime_apart(tmp_path):
@@ -104,7 +106,10 @@ def test_checks_for_versions_a_lifetime_apart(tmp_path):
 def test_versions_are_the_files(tmp_path, capsys):
     path = written(tmp_path / "models.config", 'name: "a" base_path: "a"')
     words = ["serve", f"--model_config_file={path}", "--versions=2"]
+    log = logging.getLogger("electra_tf.serving")
+    before = [*log.handlers], log.level, log.propagate
     assert app.run(words) == 2
+    assert ([*log.handlers], log.level, log.propagate) == before
     printed = capsys.readouterr().err
     assert "--versions: is for --model" in printed
     assert printed.count("\n") == 1

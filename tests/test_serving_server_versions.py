@@ -181,3 +181,5 @@ def test_the_metric_follows_a_roll_back():
     for event in ((9, "loaded"), (10, "loaded"), (10, "unloaded")):
         metrics.version_changed("toy", *event)
     assert b'electra_tf_model_version{model="toy"} 9.0' in metrics.page()
+    metrics.version_changed("toy", 9, "unloaded")  # the model is not served
+    assert b"electra_tf_model_version{" not in metrics.page()

@@ -158,6 +158,11 @@ class ModelVersions:
             }
             self._errors = {name: {} for name in models}
         self.update()
+        for name, served in models.items():
+            if not self._on_disk(served.directory):
+                _LOG.warning(
+                    "model %s: %s", name, _no_version(served.directory)
+                )
 
     def get(
         self, name: str, version: int | None = None, label: str | None = None
