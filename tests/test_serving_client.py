@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 import serving_toy
+import tensorflow as tf
 
 import electra_tf
 from electra_tf.cli import app
@@ -257,6 +259,31 @@ def test_grpc_gives_the_numbers_and_order_of_rest(grpc_url, client):
         assert other.predict(empty, signature=signature) == client.predict(
             empty, signature=signature
         )
+
+
+def test_grpc_follows_a_version_with_other_inputs(models, tmp_path):
+    toy = serving_toy.Toy(1.0)
+    tf.saved_model.save(
+        toy, str(tmp_path / "2"), signatures={"serving_default": toy.pair}
+    )
+    serving_toy.add_version(models / "2", tmp_path / "toy" / "1")
+    with serving_toy.served({"toy": tmp_path / "toy"}, grpc_port=0) as found:
+        client = electra_tf.Client(f"grpc://127.0.0.1:{found.grpc_port}", "toy")
+        row = {"text": "a", "text_pair": "b"}
+        assert client.predict(["a"])[0]["tokens"] == ["a"]
+        with pytest.raises(ServingError, match="row 0: expected"):
+            client.predict([row])
+        (tmp_path / "2").rename(tmp_path / "toy" / "2")
+        deadline = time.monotonic() + 20
+        while client.models()[0]["version"] != "2":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.predict([row]) == [{"both": "a|b", "same": False}]
+        assert client.predict({"text": ["a"], "text_pair": ["a"]}) == {
+            "both": ["a|a"], "same": [True],
+        }  # fmt: skip
+        with pytest.raises(ServingError, match="expected the inputs"):
+            client.predict(["a"])
 
 
 def test_grpc_tells_the_status_of_rest(models, grpc_url):

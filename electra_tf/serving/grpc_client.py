@@ -49,6 +49,10 @@ _STATUSES = {
 }  # fmt: skip
 
 
+class _Unfit(ServingError):
+    """Reports that the signature's inputs, as they are known, do not fit."""
+
+
 class GrpcApi:
     """The gRPC interface of a server; see `electra_tf.serving.api.Api`.
 
@@ -113,6 +117,25 @@ class GrpcApi:
     ) -> Any:
         """See `Api`."""
         name = signature or _DEFAULT_SIGNATURE
+        before = self._signatures.get((target, name))
+        try:
+            return self._predict(target, name, data)
+        except ServingError as error:
+            unfit = isinstance(error, _Unfit) or error.status == 400
+            if before is None or not unfit:
+                raise
+            # A newer version may take other inputs.
+            self._signatures.pop((target, name), None)
+            if self._input_types(target, name) == before:
+                raise
+        return self._predict(target, name, data)
+
+    def _predict(
+        self,
+        target: Target,
+        name: str,
+        data: Sequence[Any] | Mapping[str, Sequence[Any]],
+    ) -> Any:
         types = self._input_types(target, name)
         request = predict_pb2.PredictRequest(model_spec=_spec(target, name))
         columns = (
@@ -122,14 +145,14 @@ class GrpcApi:
         )
         for key, values in columns.items():
             if key not in types:
-                raise ServingError(
+                raise _Unfit(
                     f"{target} takes {', '.join(types)}, no '{key}'",
                     model=target.model,
                 )
             try:
                 tensor = tf.make_tensor_proto(values, dtype=types[key])
             except (TypeError, ValueError) as error:
-                raise ServingError(
+                raise _Unfit(
                     f"{target}: input '{key}': {error}", model=target.model
                 ) from error
             request.inputs[key].CopyFrom(tensor)
@@ -274,7 +297,7 @@ def _columns(
             expected = f"the inputs {', '.join(sorted(names))}"
             if bare:
                 expected = f"a value of {names[0]}, as in row 0"
-            raise ServingError(
+            raise _Unfit(
                 f"{target}: row {number}: expected {expected}",
                 model=target.model,
             )
