@@ -1,6 +1,7 @@
 """Tests of the client against the real server, by REST and by gRPC."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -214,6 +215,11 @@ def test_an_output_is_there_once_all_is_written(asks, tmp_path):
     target.symlink_to(rows)
     assert asks(*words, f"--input={rows}") == (0, "")
     assert target.is_symlink() and rows.read_text() == "2.0\n1.0\n"
+    reader, writer = os.pipe()
+    assert asks(*words, "--text=ab", f"--output=/dev/fd/{writer}") == (0, "")
+    assert os.read(reader, 99) == b"2.0\n"
+    os.close(reader)
+    os.close(writer)
     status, error = asks("--text=a", f"--output={tmp_path / 'no' / 'x.jsonl'}")
     assert status == 2 and "x.jsonl: No such file" in error
 

@@ -128,11 +128,11 @@ def _written(path: str | None) -> Iterator[IO[str]]:
     if not path:
         yield sys.stdout
         return
-    path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "w", encoding="utf-8") as handle:  # a pipe, a device
             yield handle
         return
+    path = os.path.realpath(path)
     temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
     try:
         handle = open(temporary, "w", encoding="utf-8")

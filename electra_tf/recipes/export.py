@@ -182,7 +182,7 @@ def export(
         differ by 3 % at most, usually by less than 1 %
       litert: add the encoder for LiteRT, with which serve is faster (pip
         install 'electra-tf[litert]' there); outputs differ by 1e-4 at most,
-        without --int8
+        those above 1 by that share of them, without --int8
       int8: for .tflite files and --litert: store large matrices in 8 bits and
         multiply in 8 bits, which is a quarter of the size and several times as
         fast; outputs differ a little
