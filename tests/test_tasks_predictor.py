@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import datetime
+import decimal
 import gzip
 import json
 import os
@@ -500,6 +502,44 @@ def test_a_failed_start_leaves_nothing(model, tmp_path):
     with pytest.raises(UserError, match="holds no rows"):
         predict(model, empty, str(tmp_path / "x.jsonl"))
     assert [path.name for path in tmp_path.iterdir()] == ["empty.jsonl"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_columns_of_any_type_are_repeated(model, tmp_path, ending):
+    pa = pytest.importorskip("pyarrow")
+    values = {
+        "text": "the cat",
+        "day": datetime.date(2020, 1, 2),
+        "at": datetime.datetime(2020, 1, 2, 3, 4, 5),
+        "zone": datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+        "hour": datetime.time(3, 4),
+        "took": datetime.timedelta(hours=1),
+        "price": decimal.Decimal("1.50"),
+        "data": b"caf\xc3\xa9",
+        "picture": {"bytes": b"\xff", "days": [datetime.date(2020, 1, 2)]},
+    }
+    table = pa.table({name: [value, None] for name, value in values.items()})
+    source, target = tmp_path / f"in.{ending}", tmp_path / "out.csv"
+    if ending == "parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(table, source)
+    else:
+        with pa.ipc.new_file(str(source), table.schema) as writer:
+            writer.write_table(table)
+    row_answers.predict_file(electra_tf.load(model), str(source), str(target))
+    with open(target, encoding="utf-8", newline="") as lines:
+        first, second = csv.DictReader(lines)
+    assert {name: first[name] for name in values} == {
+        "text": "the cat",
+        "day": "2020-01-02",
+        "at": "2020-01-02T03:04:05",
+        "zone": "2020-01-02T00:00:00+00:00",
+        "hour": "03:04:00",
+        "took": "1:00:00",
+        "price": "1.50",
+        "data": "caf\u00e9",
+        "picture": '{"bytes": {"b64": "/w=="}, "days": ["2020-01-02"]}',
+    }
+    assert "is empty" in second["error"] and second["day"] == ""
 
 
 def test_a_column_called_error_is_written_once(model, tmp_path):
