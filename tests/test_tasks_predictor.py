@@ -542,6 +542,32 @@ def test_columns_of_any_type_are_repeated(model, tmp_path, ending):
     assert "is empty" in second["error"] and second["day"] == ""
 
 
+def test_times_that_python_cannot_hold_are_texts(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    nanoseconds = pa.array([1577934245000000001], pa.timestamp("ns"))
+    table = pa.table(
+        {
+            "text": ["a"],
+            "at": nanoseconds,
+            "late": pa.array([10**7], pa.date32()),
+            "took": pa.array([1], pa.duration("ns")),
+        }
+    )
+    source = str(tmp_path / "in.arrow")
+    with pa.ipc.new_file(source, table.schema) as writer:
+        writer.write_table(table)
+    ((row, _),) = records.read_records(source)
+    assert row["at"] == "2020-01-02 03:04:05.000000001"
+    assert row["late"].endswith("29349-01-26") and row["took"] == 1
+    nested = pa.table(
+        {"text": ["a"], "at": pa.array([[1]], pa.list_(nanoseconds.type))}
+    )
+    with pa.ipc.new_file(source, nested.schema) as writer:
+        writer.write_table(nested)
+    with pytest.raises(UserError, match=r"in\.arrow: Nanosecond"):
+        list(records.read_records(source))
+
+
 def test_a_column_called_error_is_written_once(model, tmp_path):
     source, target = tmp_path / "rows.tsv", tmp_path / "found.tsv"
     source.write_text("text\terror\nthe cat\tnone yet\n")
