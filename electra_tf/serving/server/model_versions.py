@@ -7,6 +7,7 @@ version that does not load is reported and tried again when its files change,
 and the old one remains.
 """
 
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -159,10 +160,10 @@ class ModelVersions:
             self._errors = {name: {} for name in models}
         self.update()
         for name, served in models.items():
-            if not self._on_disk(served.directory):
-                _LOG.warning(
-                    "model %s: %s", name, _no_version(served.directory)
-                )
+            with contextlib.suppress(UserError):  # `update` has logged it
+                if not self._on_disk(served.directory):
+                    problem = _no_version(served.directory)
+                    _LOG.warning("model %s: %s", name, problem)
 
     def get(
         self, name: str, version: int | None = None, label: str | None = None
