@@ -187,8 +187,7 @@ def served(models: dict[str, pathlib.Path], newest: int = 1, **settings):
             models={
                 name: Served(str(path), newest) for name, path in models.items()
             },
-            port=0,
-            **{"poll_seconds": 0.1, **settings},
+            **{"port": 0, "poll_seconds": 0.1, **settings},
         )
     )
     thread = running.in_thread(server)

@@ -1,19 +1,25 @@
 """Tests of the client against the real server, by REST and by gRPC."""
 
 import json
+import os
+import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 import serving_toy
+import tensorflow as tf
 
 import electra_tf
 from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.serving.client import ServingError
+from electra_tf.serving.rest_client import RestApi
+from electra_tf.serving.server.limits import Limits
 
 pytest.importorskip("uvicorn")
 
@@ -164,12 +170,137 @@ def test_mistakes_of_the_command(server, tmp_path, capsys):
     fails("404 Not Found", "--model=x", "--text=a")
 
 
+@pytest.fixture
+def asks(server, capsys):
+    """Runs the command on the server; returns its status and error."""
+
+    def run(*words):
+        status = app.run(["client", f"--url={server.url}", *words])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["", '"a"', "", '"b"', "null"], "FILE: line 5: .*got None\n$"),
+        (['"a"', '"b"', '"\\ud800"'], "FILE: line 3: character 0 is half a"),
+        (['"a"', "", '"b"', '"c"', '"fail"'], r"\(lines 4 to 5 of FILE\)\n$"),
+        (['"a"', '"b"', "1"], r"\(line 3 of FILE\)\n$"),
+    ],
+)
+def test_a_wrong_row_is_named_by_its_line(asks, tmp_path, lines, message):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(lines))
+    found = asks("--signature=size", f"--input={rows}", "--batch_size=2")
+    assert found[0] == 2
+    assert re.search(message.replace("FILE", re.escape(str(rows))), found[1])
+    assert found[1].count("\n") == 1
+
+
+def test_an_output_is_there_once_all_is_written(asks, tmp_path):
+    rows, target = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows.write_text('"ab"\n"fail"\n')
+    target.write_text("kept")
+    words = ["--signature=size", "--batch_size=1", f"--output={target}"]
+    assert asks(*words, f"--input={rows}")[0] == 2
+    assert asks(*words, f"--input={tmp_path / 'none'}")[0] == 2
+    assert asks("--url=http://127.0.0.1:1", *words, "--text=a")[0] == 2
+    assert target.read_text() == "kept"
+    assert sorted(tmp_path.iterdir()) == [target, rows]
+    # Even in the place of what is asked about.
+    rows.write_text('"ab"\n"c"\n')
+    target.unlink()
+    target.symlink_to(rows)
+    assert asks(*words, f"--input={rows}") == (0, "")
+    assert target.is_symlink() and rows.read_text() == "2.0\n1.0\n"
+    reader, writer = os.pipe()
+    assert asks(*words, "--text=ab", f"--output=/dev/fd/{writer}") == (0, "")
+    assert os.read(reader, 99) == b"2.0\n"
+    os.close(reader)
+    os.close(writer)
+    status, error = asks("--text=a", f"--output={tmp_path / 'no' / 'x.jsonl'}")
+    assert status == 2 and "x.jsonl: No such file" in error
+
+
+def test_requests_have_the_rows_that_are_asked_for(asks, tmp_path, monkeypatch):
+    rows, sizes = tmp_path / "rows.jsonl", []
+    rows.write_text('"a"\n' * 700)
+    whole = RestApi.predict
+
+    def predict(self, target, signature, data):
+        sizes.append(len(data))
+        return whole(self, target, signature, data)
+
+    monkeypatch.setattr(RestApi, "predict", predict)
+    words = ["--signature=size", f"--input={rows}", "--batch_size=600"]
+    assert asks(*words)[0] == 0
+    assert sizes == [600, 100]
+
+
+def test_a_timeout_of_years(server):
+    with electra_tf.Client(server.url, timeout=1e12) as client:
+        assert client.predict(["ab"], signature="size") == [2.0]
+
+
 @pytest.fixture(scope="module")
 def grpc_url(models):
     """The gRPC interface of a server of the same model."""
     pytest.importorskip("tensorflow_serving.apis.predict_pb2")
     with serving_toy.served({"toy": models}, grpc_port=0) as found:
         yield f"grpc://127.0.0.1:{found.grpc_port}"
+
+
+def test_grpc_gives_the_numbers_and_order_of_rest(grpc_url, client):
+    other = electra_tf.Client(grpc_url, "toy")
+    (row,) = other.predict(["abc"], signature="classes")
+    assert row == {"labels": ["long", "short"], "probabilities": [0.3, 0.7]}
+    assert client.predict(["abc"], signature="classes") == [row]
+    (row,) = other.predict(["abc def"])
+    assert list(row) == sorted(row) == list(client.predict(["abc def"])[0])
+    assert other.predict([], signature="size") == []
+    empty = {"text": []}
+    for signature in ("classes", "size"):
+        assert other.predict(empty, signature=signature) == client.predict(
+            empty, signature=signature
+        )
+
+
+def test_grpc_follows_a_version_with_other_inputs(models, tmp_path):
+    toy = serving_toy.Toy(1.0)
+    tf.saved_model.save(
+        toy, str(tmp_path / "2"), signatures={"serving_default": toy.pair}
+    )
+    serving_toy.add_version(models / "2", tmp_path / "toy" / "1")
+    with serving_toy.served({"toy": tmp_path / "toy"}, grpc_port=0) as found:
+        client = electra_tf.Client(f"grpc://127.0.0.1:{found.grpc_port}", "toy")
+        row = {"text": "a", "text_pair": "b"}
+        assert client.predict(["a"])[0]["tokens"] == ["a"]
+        with pytest.raises(ServingError, match="row 0: expected"):
+            client.predict([row])
+        (tmp_path / "2").rename(tmp_path / "toy" / "2")
+        deadline = time.monotonic() + 20
+        while client.models()[0]["version"] != "2":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.predict([row]) == [{"both": "a|b", "same": False}]
+        assert client.predict({"text": ["a"], "text_pair": ["a"]}) == {
+            "both": ["a|a"], "same": [True],
+        }  # fmt: skip
+        with pytest.raises(ServingError, match="expected the inputs"):
+            client.predict(["a"])
+
+
+def test_grpc_tells_the_status_of_rest(models, grpc_url):
+    limits = Limits(answer_seconds=0.1)
+    with serving_toy.served(
+        {"toy": models}, grpc_port=0, limits=limits
+    ) as found:
+        for url in (found.url, f"grpc://127.0.0.1:{found.grpc_port}"):
+            with pytest.raises(ServingError, match=r"0\.1 seconds") as error:
+                electra_tf.Client(url, "toy").predict(["a"], signature="slow")
+            assert error.value.status == 504
 
 
 def test_grpc(grpc_url, client):
@@ -218,9 +349,16 @@ def test_grpc(grpc_url, client):
             ["a"]
         )
     assert error.value.status == 503
-    for url in ("grpc://", "grpc://me:secret@x", "grpc://x/y", "grpc://[x"):
-        with pytest.raises(UserError, match="url"):
+    for url in (
+        "grpc://", "grpc://me:secret@x", "grpc://x/y", "grpc://[x", "grpc://x",
+        "grpc://x:99999", "grpc://x:y", "grpc://x:1?a=b", "grpc://x:1#a",
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="url") as wrong:
             electra_tf.Client(url)
+        assert "secret" not in str(wrong.value)
+    electra_tf.Client("grpcs://x").close()
+    with pytest.raises(UserError, match="headers: x: a character at 1"):
+        electra_tf.Client(grpc_url, headers={"x": "h\xe9"})
     with pytest.raises(UserError, match="name one"):
         electra_tf.Client(grpc_url).predict(["a"])
     other.close()

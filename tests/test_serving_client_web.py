@@ -181,6 +181,10 @@ def test_wrong_arguments_are_reported():
         ("headers: 'A'", {"headers": {"A": "x\r\nB: secret"}}),
         ("headers: 'A'", {"headers": {"A": 3}}),
         ("headers: A", {"headers": {"A": "\u4e2d"}}),
+        ("headers: ''", {"headers": {"": "secret"}}),
+        ("headers: ':a'", {"headers": {":a": "secret"}}),
+        ("headers: 'a b'", {"headers": {"a b": "secret"}}),
+        ("headers: Content-Length", {"headers": {"Content-Length": "3"}}),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words) as error:
             electra_tf.Client("http://x", **options)
@@ -198,6 +202,21 @@ def test_wrong_arguments_are_reported():
     for options in ({"batch_size": 0}, {"batch_size": 1.5}, {"signature": 3}):
         with pytest.raises(UserError, match=next(iter(options))):
             client.predict(["a"], **options)
+
+
+@pytest.mark.parametrize(
+    "text", ["a", '"', "\\", "\n", "\x00", "\u4e2d", "\U0001f600"]
+)
+def test_a_request_is_no_larger_than_it_may_be(text):
+    from electra_tf.serving import rows
+
+    row = {text * 5: [text * 1000, text, 0.1234567890123456, True]}
+    most = 50_000
+    parts = list(rows.parts([row] * 30, 256, most))
+    assert sum(map(len, parts)) == 30
+    for part in parts:
+        body = json.dumps(part, ensure_ascii=False).encode()
+        assert len(body) <= most
 
 
 def test_long_lists_are_split(client, server):

@@ -201,6 +201,12 @@ def test_versions(run, exports, tmp_path, capsys):
     assert f"m, version 8: {tmp_path / 'm' / '8'}" in printed
     assert "  embed: text -> embedding" in printed
     assert (tmp_path / "m" / "models.config").read_text() == "mine"
+    # What is no version to a server does not count.
+    (tmp_path / "m" / "9223372036854775808").mkdir()
+    assert command(*flags[:1], here, "--signatures=explain", "--explain") == 0
+    assert "m, version 9: " in capsys.readouterr().out
+    loaded = tf.saved_model.load(str(tmp_path / "m" / "9"))
+    assert set(loaded.signatures) == {"explain"}
     loaded = tf.saved_model.load(str(tmp_path / "m" / "8"))
     assert set(loaded.signatures) == {"embed"}
 
@@ -211,6 +217,10 @@ def test_versions(run, exports, tmp_path, capsys):
         (["--version=1"], "is there already; leave the flag out"),
         (["--output=/tmp/my model"], "the directory's name is the model's"),
         (["--signatures=embed,ebmed"], "there is no 'ebmed' of a classificat"),
+        (["--signatures="], "--signatures: names none"),
+        (["--signatures= ,"], "--signatures: names none"),
+        (["--signatures=explain"], "give --explain too"),
+        (["--version=9223372036854775808"], "at most 9223372036854775807"),
         (["--part=generator"], "--part: is for pre-trained models"),
         (["--set=options.max_seq_length=99"], "the model has 40 positions"),
         (["--float16", "--optimize"], "give one of them"),

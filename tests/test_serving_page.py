@@ -304,6 +304,13 @@ def test_passages_are_added_and_taken_away(serve, page):
     page.keyboard.press("Control+Enter")
     page.locator("#body .bars li").nth(2).wait_for(state="detached")
     assert len(bar_names(page)) == 2
+    # A blank one goes behind the others, so that numbers are those of the form.
+    areas.nth(0).fill("")
+    page.keyboard.press("Control+Enter")
+    page.locator("#body .bars li").nth(1).wait_for(state="detached")
+    assert [area.input_value() for area in areas.all()][1:] == [""]
+    assert areas.nth(0).input_value().startswith("the cat sat")
+    assert page.evaluate("document.activeElement.value") == ""
 
 
 @pytest.mark.slow

@@ -39,6 +39,8 @@ def server(tmp_path_factory):
         ({"Host": "127.0.0.1.evil.example"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[localhost", "Host": "localhost"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "http://localhost", "Host": "localhost"}, 200),
         ({"Origin": "http://localhost:1", "Host": "localhost"}, 403),
@@ -93,6 +95,7 @@ def test_a_server_for_other_machines_has_any_name_unless_named():
         check("0.0.0.0", "evil.example", allowed_hosts=["model.internal"])
     assert check("127.0.0.1", "a.example", allowed_hosts=["A.example"]) == {}
     assert check("127.0.0.1", "b.example", allowed_hosts=["*"]) == {}
+    assert check("127.0.0.1", "[::2]", allowed_hosts=["::2", "[::3]"]) == {}
     with pytest.raises(RequestError):
         check("::1", "b.example")
     with pytest.raises(RequestError):
@@ -105,6 +108,13 @@ def test_a_server_for_other_machines_has_any_name_unless_named():
         ({"allowed_hosts": ["http://a"]}, "--allowed_hosts.*http://a"),
         ({"cors_origins": ["app.example"]}, "--cors_origins.*app.example"),
         ({"cors_origins": ["https://a/b"]}, "--cors_origins.*https://a/b"),
+        ({"allowed_hosts": ["a:8501"]}, "--allowed_hosts.*port.*'a:8501'"),
+        ({"allowed_hosts": ["[::1]:8501"]}, "--allowed_hosts.*::1]:8501"),
+        ({"allowed_hosts": ["*.a"]}, r"--allowed_hosts.*'\*\.a'"),
+        ({"cors_origins": ["https://*.a"]}, r"--cors_origins.*\*\.a'"),
+        ({"cors_origins": ["https://a?b"]}, r"--cors_origins.*a\?b'"),
+        ({"cors_origins": ["http://["]}, r"--cors_origins.*http://\['"),
+        ({"cors_origins": ["http://a:x"]}, "--cors_origins.*http://a:x"),
     ],
 )
 def test_wrong_settings(settings, message):
@@ -141,7 +151,9 @@ def test_targets():
     assert target_path("*") == ("*", None)
     assert target_path("HTTP://h:1/a:b") == ("/a:b", "h:1")
     assert target_path("http://h") == ("/", "h")
-    for wrong in ("ftp://h/a", "h:80", "http:///a", ""):
+    for wrong in (
+        "ftp://h/a", "h:80", "http:///a", "", "http://[", "http://h:x/",
+    ):  # fmt: skip
         with pytest.raises(RequestError):
             target_path(wrong)
 

@@ -1,14 +1,19 @@
 """Tests of TensorFlow Serving's file of models: versions, labels, changes."""
 
 import json
+import logging
+import math
+import threading
 import time
 
 import pytest
 import serving_toy
 from serving_toy import ask, predict
 
+from electra_tf.cli import app
 from electra_tf.errors import UserError
 from electra_tf.serving.server import running
+from electra_tf.serving.server.model_versions import ModelVersions, Poller
 from electra_tf.serving.server.served import Served, read_config
 
 pytest.importorskip("tensorflow_serving.config")
@@ -61,6 +66,10 @@ def test_reading(tmp_path):
             'model_platform: "other" } }',
             "model_platform.*other",
         ),
+        (
+            'model_config_list { config { name: "a/b" base_path: "x" } }',
+            "models.config: 'a/b' is not a valid model name",
+        ),
     ],
 )
 def test_mistakes(tmp_path, text, message):
@@ -68,6 +77,42 @@ def test_mistakes(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_config(str(path))
+
+
+def test_a_file_that_changes_while_models_are_loaded(tmp_path, caplog):
+    path = written(tmp_path / "models.config", 'name: "a" base_path: "a"')
+    versions = ModelVersions(read_config(path))
+    written(tmp_path / "models.config", 'name: "b" base_path: "b"')
+    poller = Poller(versions, 0.01, path)
+    poller.start()
+    try:
+        deadline = time.monotonic() + 10
+        while versions.names != ["b"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        poller.stop()
+    assert f"model b: {tmp_path / 'b'}: no such directory" in caplog.text
+
+
+def test_checks_for_versions_a_lifetime_apart(tmp_path):
+    poller = Poller(ModelVersions({}), math.inf)
+    poller.start()
+    time.sleep(0.05)
+    assert any(each.name == "versions" for each in threading.enumerate())
+    poller.stop()
+
+
+def test_versions_are_the_files(tmp_path, capsys):
+    path = written(tmp_path / "models.config", 'name: "a" base_path: "a"')
+    words = ["serve", f"--model_config_file={path}", "--versions=2"]
+    log = logging.getLogger("electra_tf.serving")
+    before = [*log.handlers], log.level, log.propagate
+    assert app.run(words) == 2
+    assert ([*log.handlers], log.level, log.propagate) == before
+    printed = capsys.readouterr().err
+    assert "--versions: is for --model" in printed
+    assert printed.count("\n") == 1
 
 
 def test_labels_versions_and_a_changed_file(tmp_path):

@@ -1,5 +1,6 @@
 """Tests of the gRPC interface with the stubs of tensorflow-serving-api."""
 
+import socket
 import threading
 import time
 
@@ -300,6 +301,16 @@ def test_a_port_that_is_taken(server, tmp_path):
 
 
 @pytest.mark.slow
+def test_one_port_for_both_is_reported_before_models_are_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(UserError, match=f"both are {port}"):
+        with serving_toy.served(
+            {"toy": tmp_path / "none"}, port=port, grpc_port=port
+        ):
+            pass
+
+
 def test_a_stop_answers_what_runs(tmp_path):
     serving_toy.save(tmp_path / "toy" / "1")
     with serving_toy.served({"toy": tmp_path / "toy"}, grpc_port=0) as server:

@@ -1,5 +1,6 @@
 """Tests of which versions are loaded as directories change."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -104,6 +105,36 @@ def test_a_version_completed_at_the_same_size_is_tried_again(model, events):
     assert available(versions) == [2]
 
 
+def test_a_number_that_no_message_can_hold_is_no_version(model, events):
+    path, add = model
+    for number in (1, 2**63):
+        add(number)
+    versions = versions_of(path, events)
+    versions.load_all()
+    assert versions.get("toy").version == 1
+
+
+@pytest.mark.parametrize("name", ["serve.yaml", "1/batching_params.pbtxt"])
+def test_a_version_whose_settings_are_mended_is_tried_again(
+    model, events, name
+):
+    path, add = model
+    for number in (1, 2):
+        add(number)
+    settings = path / name.replace("1/", "2/")
+    versions = versions_of(path, events)
+    settings.write_text("nonsense")
+    with contextlib.suppress(UserError):  # `serve.yaml` is for all versions
+        versions.load_all()
+    assert (2, "failed") in events
+    events.clear()
+    versions.update()
+    assert events == []
+    settings.write_text("")
+    versions.update()
+    assert versions.get("toy").version == 2
+
+
 def test_status_tells_clients_no_path(model, events):
     path, add = model
     for number in (1, 2, 3):
@@ -150,3 +181,5 @@ def test_the_metric_follows_a_roll_back():
     for event in ((9, "loaded"), (10, "loaded"), (10, "unloaded")):
         metrics.version_changed("toy", *event)
     assert b'electra_tf_model_version{model="toy"} 9.0' in metrics.page()
+    metrics.version_changed("toy", 9, "unloaded")  # the model is not served
+    assert b"electra_tf_model_version{" not in metrics.page()

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import datetime
+import decimal
 import gzip
 import json
 import os
@@ -29,6 +31,7 @@ from electra_tf.prediction import (
     resumable,
     row_answers,
 )
+from electra_tf.recipes.predict import predict
 from electra_tf.tasks import formats, records
 from electra_tf.text.vocab import load_vocab
 
@@ -439,6 +442,134 @@ def test_runs_differ_by_settings_that_only_one_has(tmp_path, first):
     assert resumable.begin(partial, {"task": "t"} | first)
     assert not resumable.begin(partial, {"task": "t"} | other, notes.append)
     assert "was started with another int8; starting again" in notes[0]
+
+
+def test_one_process_works_on_an_output(model, many, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    loaded, target = electra_tf.load(model), tmp_path / "t.jsonl"
+    partial = tmp_path / "t.jsonl.partial"
+    partial.mkdir()
+    other = os.open(partial, os.O_RDONLY)  # a lock has no process, but a file
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process"):
+        row_answers.predict_file(loaded, many, str(target))
+    assert list(partial.iterdir()) == [] and not target.exists()
+    os.close(other)
+    assert row_answers.predict_file(loaded, many, str(target)).rows == 39
+    assert not partial.exists()
+    # It is let go after a failure too.
+    killed_after(3, monkeypatch)
+    with pytest.raises(Killed):
+        row_answers.predict_file(loaded, many, str(target))
+    other = os.open(partial, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+
+
+def test_columns_to_keep_may_come_late_and_after_bad_rows(model, tmp_path):
+    rows = ["nonsense", '{"text": "a"}', '{"text": "b", "id": 7}']
+    source = write(tmp_path / "in.jsonl", "\n".join(rows))
+    target = tmp_path / "out.jsonl"
+    loaded = electra_tf.load(model)
+    row_answers.predict_file(loaded, source, str(target), keep=["id"])
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row.get("id") for row in found] == [None, None, 7]
+    assert ["error" in row for row in found] == [True, False, False]
+    with pytest.raises(UserError, match="no column 'ix'; there are text, id"):
+        row_answers.predict_file(loaded, source, "x.jsonl", keep=["ix"])
+
+
+def test_flags_without_an_effect_are_refused(model, tmp_path):
+    rows = write(tmp_path / "in.jsonl", '{"text": "a"}\n')
+    table = write(tmp_path / "in.csv", "a,b\nc,d\n")
+    for source, options, message in (
+        (rows, {"columns": "text"}, "--columns: is for tables without a head"),
+        (table, {"columns": ""}, "--columns: names none"),
+        (table, {"columns": "text,text"}, "in.csv: its columns are named 'tex"),
+        (rows, {"delimiter": ";"}, "--delimiter: is for CSV; .* as jsonl"),
+        (table, {"delimiter": ";", "format": "tsv"}, "--delimiter: is for CSV"),
+        (table, {"num_workers": 2}, "--num_workers=2: only with --runner=beam"),
+        (
+            table,
+            {"beam_args": "--x"},
+            "--beam_args=--x: only with --runner=beam",
+        ),
+        (table, {"rows_per_shard": 9}, "--rows_per_shard: is for --runner"),
+    ):
+        with pytest.raises(UserError, match=message):
+            predict(model, source, str(tmp_path / "x.jsonl"), **options)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "in.csv"}
+
+
+def test_a_failed_start_leaves_nothing(model, tmp_path):
+    empty = write(tmp_path / "empty.jsonl", "")
+    with pytest.raises(UserError, match="holds no rows"):
+        predict(model, empty, str(tmp_path / "x.jsonl"))
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.jsonl"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_columns_of_any_type_are_repeated(model, tmp_path, ending):
+    pa = pytest.importorskip("pyarrow")
+    values = {
+        "text": "the cat",
+        "day": datetime.date(2020, 1, 2),
+        "at": datetime.datetime(2020, 1, 2, 3, 4, 5),
+        "zone": datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+        "hour": datetime.time(3, 4),
+        "took": datetime.timedelta(hours=1),
+        "price": decimal.Decimal("1.50"),
+        "data": b"caf\xc3\xa9",
+        "picture": {"bytes": b"\xff", "days": [datetime.date(2020, 1, 2)]},
+    }
+    table = pa.table({name: [value, None] for name, value in values.items()})
+    source, target = tmp_path / f"in.{ending}", tmp_path / "out.csv"
+    if ending == "parquet":
+        pytest.importorskip("pyarrow.parquet").write_table(table, source)
+    else:
+        with pa.ipc.new_file(str(source), table.schema) as writer:
+            writer.write_table(table)
+    row_answers.predict_file(electra_tf.load(model), str(source), str(target))
+    with open(target, encoding="utf-8", newline="") as lines:
+        first, second = csv.DictReader(lines)
+    assert {name: first[name] for name in values} == {
+        "text": "the cat",
+        "day": "2020-01-02",
+        "at": "2020-01-02T03:04:05",
+        "zone": "2020-01-02T00:00:00+00:00",
+        "hour": "03:04:00",
+        "took": "1:00:00",
+        "price": "1.50",
+        "data": "caf\u00e9",
+        "picture": '{"bytes": {"b64": "/w=="}, "days": ["2020-01-02"]}',
+    }
+    assert "is empty" in second["error"] and second["day"] == ""
+
+
+def test_times_that_python_cannot_hold_are_texts(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    nanoseconds = pa.array([1577934245000000001], pa.timestamp("ns"))
+    table = pa.table(
+        {
+            "text": ["a"],
+            "at": nanoseconds,
+            "late": pa.array([10**7], pa.date32()),
+            "took": pa.array([1], pa.duration("ns")),
+        }
+    )
+    source = str(tmp_path / "in.arrow")
+    with pa.ipc.new_file(source, table.schema) as writer:
+        writer.write_table(table)
+    ((row, _),) = records.read_records(source)
+    assert row["at"] == "2020-01-02 03:04:05.000000001"
+    assert row["late"].endswith("29349-01-26") and row["took"] == 1
+    nested = pa.table(
+        {"text": ["a"], "at": pa.array([[1]], pa.list_(nanoseconds.type))}
+    )
+    with pa.ipc.new_file(source, nested.schema) as writer:
+        writer.write_table(nested)
+    with pytest.raises(UserError, match=r"in\.arrow: Nanosecond"):
+        list(records.read_records(source))
 
 
 def test_a_column_called_error_is_written_once(model, tmp_path):

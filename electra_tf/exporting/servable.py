@@ -177,12 +177,14 @@ class Servable:
         examples = _BY_EXAMPLES.get(self.kind)
         known = [name for name in found if not steps.suffix(name)]
         known += [examples] if examples else []
+        known += ["explain"] if explain else []
         wanted = set(known if names is None else names)
         for name in () if names is None else names:
             if name not in known:
+                hint = "; give --explain too" if name == "explain" else ""
                 raise UserError(
                     f"--signatures: there is no '{name}' of a {self.kind} "
-                    f"model; there are {', '.join(known)}"
+                    f"model; there are {', '.join(known)}{hint}"
                 )
         if examples in wanted:
             wanted.add(example_signatures.SOURCE)

@@ -188,13 +188,16 @@ def model_name(output: str) -> str:
 
 
 def versions(output: str) -> list[int]:
-    """Returns the versions in a directory, ascending; empty if missing."""
+    """Returns the versions in a directory, ascending; empty if missing.
+
+    A number of more than 64 bits is no version to a server.
+    """
     if not files.is_directory(output):
         return []
     return sorted(
         int(name)
         for name in files.list_directory(output)
-        if name.isascii() and name.isdigit()
+        if name.isascii() and name.isdigit() and int(name) < 2**63
     )
 
 

@@ -1,10 +1,14 @@
 """Writes predictions to files: JSON Lines, TSV and CSV."""
 
+import base64
 import contextlib
 import csv
+import datetime
+import decimal
 import gzip
 import io
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -20,7 +24,12 @@ _BREAKS = str.maketrans("\t\r\n", "   ")
 
 
 def dumps(value: Any) -> str:
-    """Formats a value as a line of JSON; NumPy's values become Python's."""
+    """Formats a value as a line of JSON.
+
+    NumPy's values become Python's. Of what Parquet and Arrow have and JSON has
+    not, dates and times are texts in ISO 8601, decimal numbers and durations
+    texts of their digits, and bytes texts, or {"b64": ...} if not UTF-8.
+    """
     return json.dumps(value, ensure_ascii=False, default=_plain)
 
 
@@ -156,6 +165,15 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta | decimal.Decimal | uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode("ascii")}
     raise TypeError(
         f"{type(value).__name__} is not a JSON value: {value!r:.60}"
     )

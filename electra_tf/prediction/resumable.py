@@ -6,17 +6,25 @@ Until the output is complete, finished parts are stored beside it:
     <output>.partial/part-000000.jsonl  how many results, then one a line
 
 Each part is renamed into place when complete, so that existing parts are good
-whenever the process dies.
+whenever the process dies. One process at a time works on them: how many results
+a part has depends on the time, so that two would replace each other's.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows has other locks
+    fcntl = None  # type: ignore[assignment]
 
 from electra_tf import files
 from electra_tf.errors import UserError
@@ -46,6 +54,8 @@ Answer = Callable[[Sequence[Any], int], Sequence[Mapping[str, Any]]]
 Progress = Callable[[int, int], None]
 Note = Callable[[str], None]
 Position = Callable[[int], None]
+# Directories of parts that this process works on: path -> open descriptor.
+_claimed: dict[str, int] = {}
 
 
 def read_lines(
@@ -84,6 +94,9 @@ def answer_in_memory(
 class ResumableRun:
     """The results of a file's items, stored in parts beside the output.
 
+    As a context manager it lets other processes work on the parts again when
+    it is left; otherwise they may when this process has ended.
+
     Attributes:
       heads: a mapping for each part, its first line; `rows` is its number of
         results.
@@ -109,13 +122,23 @@ class ResumableRun:
           renewed: converts an `about` of an older version to this version.
 
         Raises:
-          UserError: no such input; or something else is at the parts' path.
+          UserError: no such input; something else is at the parts' path; or
+            another process works on the parts.
         """
         self.heads: list[dict[str, Any]] = []
         self._source = source
         self._partial = f"{target}.partial"
         self._renewed = renewed
         self._resume(identity(source) | dict(about), note, unit)
+
+    def __enter__(self) -> "ResumableRun":
+        return self
+
+    def __exit__(self, kind: object, *exception: object) -> None:
+        if kind is not None and not self.heads:  # nothing to resume
+            with contextlib.suppress(UserError):
+                files.remove(self._partial)
+        _release(self._partial)
 
     @property
     def done(self) -> int:
@@ -190,12 +213,17 @@ class ResumableRun:
     def close(self) -> None:
         """Removes the parts beside the output."""
         files.remove(self._partial)
+        _release(self._partial)
 
     def _path(self, number: int) -> str:
         return files.join(self._partial, f"part-{number:06d}.jsonl")
 
     def _resume(self, about: dict[str, Any], note: Note, unit: str) -> None:
-        if not begin(self._partial, about, note, self._renewed):
+        if files.is_directory(self._partial):
+            _claim(self._partial)  # `begin` may remove it
+        found = begin(self._partial, about, note, self._renewed)
+        _claim(self._partial)
+        if not found:
             return
         while files.exists(self._path(len(self.heads))):
             with files.open_read(self._path(len(self.heads))) as part:
@@ -321,21 +349,62 @@ def answer_file(
       UserError: the file is missing or has no rows, or the output cannot be
         written.
     """
-    run = ResumableRun(source, target, about, note, "rows", renewed)
 
     def rows(path: str, position: Position) -> Iterator[Any]:
         return read(path=path, position=position)
 
-    run.answer(answers.answer, group, progress, rows, answers.head)
-    done = Done()
-    for head in run.heads:
-        done.add(head)
-    names = [n for n in done.inputs | done.outputs if n != last]
-    write(
-        path=target, columns=[*names, last], rows=run.lines(), count=done.rows,
-    )  # fmt: skip
-    run.close()
+    with ResumableRun(source, target, about, note, "rows", renewed) as run:
+        run.answer(answers.answer, group, progress, rows, answers.head)
+        done = Done()
+        for head in run.heads:
+            done.add(head)
+        names = [n for n in done.inputs | done.outputs if n != last]
+        write(
+            path=target, columns=[*names, last], rows=run.lines(),
+            count=done.rows,
+        )  # fmt: skip
+        run.close()
     return done
+
+
+def _claim(partial: str) -> None:
+    """Claims the directory of parts for this process, until it ends.
+
+    Remote directories, and those of file systems without locks, have none.
+
+    Raises:
+      UserError: another process has claimed it.
+    """
+    if fcntl is None or not files.is_local(partial):
+        return
+    key = os.path.realpath(partial)
+    if key in _claimed:
+        if os.path.samestat(os.fstat(_claimed[key]), os.stat(key)):
+            return
+        _release(partial)  # it was removed and made again
+    try:
+        handle = os.open(key, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            f"{partial}: another process works on this output; wait for its "
+            "end, or name another output"
+        ) from error
+    except OSError:
+        os.close(handle)
+        return
+    _claimed[key] = handle
+
+
+def _release(partial: str) -> None:
+    """Lets other processes claim the directory of parts."""
+    handle = _claimed.pop(os.path.realpath(partial), None)
+    if handle is not None:
+        os.close(handle)
 
 
 def weights_digest(networks: Iterable[Any]) -> str:

@@ -1,5 +1,6 @@
 """Adds the predictions of a fine-tuned model to the rows of files."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -269,14 +270,20 @@ def checked_columns(
       columns: names of its columns, where it has no header.
 
     Raises:
-      UserError: a column does not exist.
+      UserError: a column does not exist, or names are given for a format whose
+        rows name their columns themselves.
     """
+    if columns is not None and not columns:
+        raise UserError("--columns: names none; leave it out, or name them all")
+    if columns is not None and layout.format not in ("tsv", "csv"):
+        raise UserError(
+            f"--columns: is for tables without a header; {source} is "
+            f"{layout.format}, whose rows name their columns; leave it out"
+        )
     if keep is None:
         return None
     keep = tuple(keep)
-    there = columns or records.columns_of(
-        source, layout.format, layout.delimiter
-    )
+    there = columns or _names_in(source, layout, keep)
     for name in keep:
         if name not in there:
             raise UserError(
@@ -284,6 +291,44 @@ def checked_columns(
                 + ", ".join(there)
             )
     return keep
+
+
+def check_delimiter(
+    source: str, layout: formats.Layout, delimiter: str | None
+) -> None:
+    """Refuses a delimiter that the file's format does not have.
+
+    Args:
+      source: the file.
+      layout: its layout, detected with the delimiter.
+      delimiter: the delimiter that was asked for, if any.
+
+    Raises:
+      UserError: the format has another delimiter, or none.
+    """
+    if delimiter is None or layout.format == "csv":
+        return
+    if layout.format == "tsv" and delimiter in ("\t", "\\t", "tab"):
+        return
+    raise UserError(
+        f"--delimiter: is for CSV; {source} is read as {layout.format}; leave "
+        "it out, or give --format=csv"
+    )
+
+
+def _names_in(
+    source: str, layout: formats.Layout, wanted: Sequence[str]
+) -> list[str]:
+    """Returns the columns of the rows, up to where all `wanted` have come."""
+    found: dict[str, None] = {}
+    rows = read_rows(source, layout.format, delimiter=layout.delimiter)
+    with contextlib.closing(rows):  # type: ignore[type-var]
+        for row, _ in rows:
+            record = row.record if isinstance(row, BadRow) else row
+            found |= dict.fromkeys(record)
+            if found.keys() >= set(wanted):
+                break
+    return list(found)
 
 
 def about_rows(

@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import json
+import os
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import IO, Annotated, Any
 
@@ -11,6 +13,7 @@ from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.lines import check_plain_name
+from electra_tf.serving.rows import plain
 
 
 @checked
@@ -56,40 +59,90 @@ def client(
       UserError: a line of the file is not JSON, or the server refused or could
         not be reached.
     """
-    from electra_tf.serving.client import Client, encoded
+    from electra_tf.serving.client import Client, ServingError, encoded
 
     if text and input:
         raise UserError("give --text or --input, not both")
     if output:
         check_plain_name(output, ".jsonl")
-    with contextlib.ExitStack() as stack:
-        asked = stack.enter_context(
-            Client(url, model, version=version, label=label, timeout=timeout)
-        )
-        target: IO[str] = sys.stdout
-        if output:
-            target = stack.enter_context(open(output, "w", encoding="utf-8"))
+    with (
+        Client(
+            url, model, version=version, label=label, timeout=timeout
+        ) as asked,
+        _written(output) as target,
+    ):
         if not text and not input:
             for each in asked.models():
                 print(json.dumps(each, ensure_ascii=False), file=target)
             return
-        rows = iter(_rows(input) if input else text)
+        rows = _of_file(input) if input else _of_words(text)
         while batch := list(itertools.islice(rows, batch_size)):
-            for answer in asked.predict(batch, signature=signature):
+            values = [value for _, value in batch]
+            try:
+                answers = asked.predict(
+                    values, signature=signature, batch_size=batch_size
+                )
+            except ServingError as error:
+                if not input:
+                    raise
+                # Servers count the rows of a request.
+                raise ServingError(
+                    f"{error} ({_lines(batch[0][0], batch[-1][0])} of {input})",
+                    error.status,
+                    model=error.model,
+                    said=error.said,
+                ) from error
+            for answer in answers:
                 line = json.dumps(encoded(answer), ensure_ascii=False)
                 print(line, file=target)
             target.flush()
 
 
-def _rows(path: str) -> Iterator[Any]:
-    """Reads the rows of a file of JSON lines; an error names the line."""
+def _of_words(texts: Sequence[str]) -> Iterator[tuple[int, Any]]:
+    """Yields the texts of --text, numbered from 1; an error names the flag."""
+    for number, text in enumerate(texts, 1):
+        yield number, plain(text, "--text")
+
+
+def _of_file(path: str) -> Iterator[tuple[int, Any]]:
+    """Yields (line, row) of a file of JSON lines; an error names the line."""
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
+            place = f"--input: {path}: line {number}"
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UserError(
-                    f"--input: {path}: line {number} is not JSON: {error}"
-                ) from error
+                raise UserError(f"{place} is not JSON: {error}") from error
+            yield number, plain(row, place)
+
+
+def _lines(first: int, last: int) -> str:
+    return f"line {first}" if first == last else f"lines {first} to {last}"
+
+
+@contextlib.contextmanager
+def _written(path: str | None) -> Iterator[IO[str]]:
+    """Yields the screen, or a file that is there once all is written to it."""
+    if not path:
+        yield sys.stdout
+        return
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as handle:  # a pipe, a device
+            yield handle
+        return
+    path = os.path.realpath(path)
+    temporary = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        handle = open(temporary, "w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output: {path}: {error.strerror}") from error
+    try:
+        with handle:
+            yield handle
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise

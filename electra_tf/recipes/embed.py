@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
-from electra_tf.recipes import lines
+from electra_tf.recipes import lines, spread
 from electra_tf.recipes.arguments import checked
 from electra_tf.recipes.predict import Predicted, names, of
 
@@ -31,7 +31,7 @@ def embed(
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,
-    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = spread.ROWS_PER_SHARD,
     progress: bool = True,
 ) -> Predicted:
     """Writes the vectors of the texts in a file, one for each row.
@@ -88,7 +88,6 @@ def embed(
     from electra_tf import files
     from electra_tf.prediction import files as prediction_files
     from electra_tf.prediction import held, resumable, row_answers, vectors
-    from electra_tf.recipes import spread
     from electra_tf.recipes.progress import RowProgress
     from electra_tf.tasks import formats
 
@@ -107,6 +106,7 @@ def embed(
         paths = [input]
     named = names(columns)
     layout = formats.detect(paths[0], format, delimiter)
+    row_answers.check_delimiter(paths[0], layout, delimiter)
     kept = row_answers.checked_columns(names(keep), paths[0], layout, named)
     arguments = {
         "model": model, "vocab": vocab, "column": column, "pooling": pooling,

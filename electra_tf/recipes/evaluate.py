@@ -71,7 +71,7 @@ def evaluate(
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,
-    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = spread.ROWS_PER_SHARD,
     progress: bool = True,
 ) -> Evaluation:
     """Computes the metrics of a fine-tuned model on labelled data.

@@ -122,7 +122,8 @@ def export(
     model: str,
     output: str,
     *,
-    version: Annotated[int, Setting(at_least=1)] | None = None,
+    version: Annotated[int, Setting(at_least=1, at_most=2**63 - 1)]
+    | None = None,
     signatures: str | Sequence[str] | None = None,
     part: Literal["discriminator", "generator"] | None = None,
     task: str | None = None,
@@ -181,7 +182,7 @@ def export(
         differ by 3 % at most, usually by less than 1 %
       litert: add the encoder for LiteRT, with which serve is faster (pip
         install 'electra-tf[litert]' there); outputs differ by 1e-4 at most,
-        without --int8
+        those above 1 by that share of them, without --int8
       int8: for .tflite files and --litert: store large matrices in 8 bits and
         multiply in 8 bits, which is a quarter of the size and several times as
         fast; outputs differ a little
@@ -205,7 +206,12 @@ def export(
     if bfloat16 and not optimize:
         raise UserError("--bfloat16: is for --optimize; give both of them")
     if isinstance(signatures, str):
-        signatures = [name.strip() for name in signatures.split(",") if name]
+        names = map(str.strip, signatures.split(","))
+        signatures = [name for name in names if name]
+    if signatures is not None and not signatures:
+        raise UserError(
+            "--signatures: names none; leave the flag out for all of them"
+        )
     if format == "onnx":
         return _to_onnx(
             model, output, signatures, part, task, overrides,

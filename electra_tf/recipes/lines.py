@@ -57,14 +57,16 @@ def answered(
     from electra_tf.prediction import resumable
     from electra_tf.recipes.progress import RowProgress
 
-    run = resumable.ResumableRun(source, output, about, note_on(progress))
-    line = RowProgress(files.size(source), progress)
-    try:
-        run.answer(answer, chunk, line.update)
-    finally:
-        line.close()
-    yield run.rows
-    run.close()
+    with resumable.ResumableRun(
+        source, output, about, note_on(progress)
+    ) as run:
+        line = RowProgress(files.size(source), progress)
+        try:
+            run.answer(answer, chunk, line.update)
+        finally:
+            line.close()
+        yield run.rows
+        run.close()
 
 
 def write(output: str, columns: Sequence[str], rows: Iterable[Row]) -> int:

@@ -71,7 +71,7 @@ def predict(
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,
-    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = spread.ROWS_PER_SHARD,
     progress: bool = True,
 ) -> Predicted:
     """Writes the predictions of a fine-tuned model for each row of a file.
@@ -164,6 +164,7 @@ def predict(
     if not files.exists(input):
         raise UserError(f"--input: {input}: no such file")
     layout = formats.detect(input, format, delimiter)
+    row_answers.check_delimiter(input, layout, delimiter)
     prediction_files.check_output(output, overwrite)
     loaded = predictor.load(
         model, task=task, options=options, overrides=overrides,
@@ -201,6 +202,7 @@ def _on_beam(
 
     paths = spread.inputs(input)
     layout = formats.detect(paths[0], read["format"], read["delimiter"])
+    row_answers.check_delimiter(paths[0], layout, read["delimiter"])
     loaded = predictor.load(model, **load)
     kept = row_answers.checked_columns(keep, paths[0], layout, read["columns"])
     marked_names.renew(f"{output}.partial")

@@ -85,7 +85,7 @@ def score(
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,
-    rows_per_shard: Annotated[int, Setting(at_least=1)] = 8192,
+    rows_per_shard: Annotated[int, Setting(at_least=1)] = spread.ROWS_PER_SHARD,
     progress: bool = True,
 ) -> Scores:
     """Scores sentences by how probable a pre-trained model finds them.

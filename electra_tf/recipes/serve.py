@@ -1,8 +1,9 @@
 """Serves exported models over HTTP and gRPC."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -111,13 +112,6 @@ def serve(
     )
     from electra_tf.training.stopping import StopRequest
 
-    log = logging.getLogger("electra_tf.serving")
-    log.setLevel(logging.INFO)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.addHandler(handler)
-    log.propagate = False
-
     models = {
         name: served.Served(directory, versions)
         for name, directory in _named(model).items()
@@ -128,61 +122,90 @@ def serve(
                 "--model, --model_config_file: give one of them; the file may "
                 "name every model"
             )
+        if versions != 1:
+            raise UserError(
+                "--versions: is for --model; in --model_config_file each model "
+                "has a model_version_policy"
+            )
         models = served.read_config(model_config_file)
     if not models:
         raise UserError("--model: name a directory of versions to serve")
-    limits_given = limits.ModelSettings()
-    if batching_parameters_file is not None:
-        limits_given = model_settings.read_batching(batching_parameters_file)
-    wait_seconds = batch_wait_ms / 1000
-    if limits_given.wait_seconds is not None:
-        wait_seconds = limits_given.wait_seconds
-    connections = running.allow_connections(max_connections)
-    if connections < max_connections:
-        log.info(
-            "--max_connections is %d: the system lets this process open no "
-            "more files (ulimit -Hn)", connections,
-        )  # fmt: skip
-    running.keep_few_arenas()
-    running.switch_often()
-    calls = limits_given.parallel or parallel_calls or running.parallel_calls()
-    if not running.set_threads(intra_op_threads, calls):
-        log.info("--intra_op_threads is ignored: TensorFlow runs already")
-    # A signal while models are loaded ends it too; uvicorn hears those after.
-    with StopRequest() as stop:
-        server = running.ModelServer(
-            running.Settings(
-                models=models,
-                host=host,
-                port=port,
-                grpc_port=grpc_port,
-                model_config_file=model_config_file,
-                poll_seconds=poll_seconds,
-                limits=limits.Limits(
-                    request_bytes=max_request_bytes,
-                    request_rows=max_request_rows,
-                    text_bytes=max_text_bytes,
-                    pending_rows=limits_given.pending_rows or max_pending_rows,
-                    connections=connections,
-                    body_seconds=read_timeout,
-                    header_seconds=min(read_timeout, 10.0),
-                    answer_seconds=answer_timeout,
-                    stop_seconds=stop_timeout,
-                ),
-                batching=limits.Batching(
-                    rows=limits_given.rows or batch_rows,
-                    wait_seconds=wait_seconds,
-                    parallel=calls,
-                ),
-                allowed_hosts=_listed(allowed_hosts),
-                cors_origins=_listed(cors_origins),
-                engine=engine,
+    with _shown_log() as log:
+        limits_given = limits.ModelSettings()
+        if batching_parameters_file is not None:
+            limits_given = model_settings.read_batching(
+                batching_parameters_file
             )
+        wait_seconds = batch_wait_ms / 1000
+        if limits_given.wait_seconds is not None:
+            wait_seconds = limits_given.wait_seconds
+        connections = running.allow_connections(max_connections)
+        if connections < max_connections:
+            log.info(
+                "--max_connections is %d: the system lets this process open no "
+                "more files (ulimit -Hn)", connections,
+            )  # fmt: skip
+        running.keep_few_arenas()
+        running.switch_often()
+        calls = (
+            limits_given.parallel or parallel_calls or running.parallel_calls()
         )
-        if not stop.requested:
-            server.run(lambda: _announce(server, list(models)))
-    log.removeHandler(handler)
+        if not running.set_threads(intra_op_threads, calls):
+            log.info("--intra_op_threads is ignored: TensorFlow runs already")
+        # A signal while models are loaded ends it too; uvicorn hears those
+        # after.
+        with StopRequest() as stop:
+            server = running.ModelServer(
+                running.Settings(
+                    models=models,
+                    host=host,
+                    port=port,
+                    grpc_port=grpc_port,
+                    model_config_file=model_config_file,
+                    poll_seconds=poll_seconds,
+                    limits=limits.Limits(
+                        request_bytes=max_request_bytes,
+                        request_rows=max_request_rows,
+                        text_bytes=max_text_bytes,
+                        pending_rows=limits_given.pending_rows
+                        or max_pending_rows,
+                        connections=connections,
+                        body_seconds=read_timeout,
+                        header_seconds=min(read_timeout, 10.0),
+                        answer_seconds=answer_timeout,
+                        stop_seconds=stop_timeout,
+                    ),
+                    batching=limits.Batching(
+                        rows=limits_given.rows or batch_rows,
+                        wait_seconds=wait_seconds,
+                        parallel=calls,
+                    ),
+                    allowed_hosts=_listed(allowed_hosts),
+                    cors_origins=_listed(cors_origins),
+                    engine=engine,
+                )
+            )
+            if not stop.requested:
+                server.run(lambda: _announce(server, list(models)))
     print("stopped", flush=True)
+
+
+@contextlib.contextmanager
+def _shown_log() -> Iterator[logging.Logger]:
+    """Yields the server's log, which is on the screen until the end."""
+    log = logging.getLogger("electra_tf.serving")
+    before = log.level, log.propagate
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def _named(models: Sequence[str]) -> dict[str, str]:
@@ -191,6 +214,8 @@ def _named(models: Sequence[str]) -> dict[str, str]:
     Raises:
       UserError: a name twice, or one that no path can hold.
     """
+    from electra_tf.serving.server.served import is_name
+
     found: dict[str, str] = {}
     for model in models:
         name, equals, directory = model.partition("=")
@@ -199,7 +224,7 @@ def _named(models: Sequence[str]) -> dict[str, str]:
             name = os.path.basename(os.path.abspath(model))
         if not directory:
             raise UserError(f"--model={model}: names no directory")
-        if not name or set(name) & set("/:") or not name.isprintable():
+        if not is_name(name):
             raise UserError(
                 f"--model={model}: '{name}' is not a valid model name; give "
                 f"--model=NAME={directory}"

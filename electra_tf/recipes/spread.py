@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from electra_tf.prediction.held import Loader
     from electra_tf.prediction.sharded import Job
 
-# Flags that only --runner=beam uses -> their defaults.
-DEFAULTS = {"beam_args": "", "num_workers": 1, "rows_per_shard": 8192}
 Note = Callable[[str], None]
+ROWS_PER_SHARD = 8192  # by default
+# Flags that only --runner=beam uses -> their defaults.
+DEFAULTS = {
+    "beam_args": "", "num_workers": 1, "rows_per_shard": ROWS_PER_SHARD,
+}  # fmt: skip
 
 
 class Spread(NamedTuple):

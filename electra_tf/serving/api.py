@@ -12,6 +12,7 @@ from electra_tf.errors import UserError
 Value = str | bytes | int | float | bool | Sequence[Any] | Mapping[str, Any]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_LONGEST_WAIT = 1e6  # seconds; sockets and gRPC take none of a month
 
 
 class ServingError(UserError):
@@ -109,7 +110,7 @@ class Deadline:
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
-        return left
+        return min(left, _LONGEST_WAIT)
 
     def allows(self, seconds: float) -> bool:
         """Returns whether at least so many seconds are left."""

@@ -39,13 +39,18 @@ except ImportError as import_error:
 _DEFAULT_SIGNATURE = "serving_default"
 # Servers accept 4 MB by default; responses may have any size.
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
-# gRPC's status -> HTTP's.
+# gRPC's status -> HTTP's, as TensorFlow Serving has them by REST.
 _STATUSES = {
-    "INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404, "FAILED_PRECONDITION": 412, "OUT_OF_RANGE": 400,
-    "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500, "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
+    "INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409, "ABORTED": 409, "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499, "UNKNOWN": 500, "INTERNAL": 500, "DATA_LOSS": 500,
+    "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504,
 }  # fmt: skip
+
+
+class _Unfit(ServingError):
+    """Reports that the signature's inputs, as they are known, do not fit."""
 
 
 class GrpcApi:
@@ -73,15 +78,17 @@ class GrpcApi:
     ) -> None:
         try:
             parts = urllib.parse.urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "grpcs" else None)
         except ValueError as error:
             raise UserError(f"url: {url}: {error}") from error
-        if not parts.netloc or parts.path.strip("/") or "@" in parts.netloc:
+        more = parts.path.strip("/") or parts.query or parts.fragment
+        if not parts.hostname or not port or more or "@" in parts.netloc:
             raise UserError(
                 f"url: {parts.scheme}://{parts.netloc.rpartition('@')[2]}: "
                 "expected an address such as grpc://127.0.0.1:8500"
             )
         self._url, self._timeout, self._retries = url, timeout, retries
-        checked = checked_headers(headers).items()
+        checked = checked_headers(headers, "ascii").items()
         self._headers = [(key.lower(), value) for key, value in checked]
         packing = (
             grpc.Compression.Gzip
@@ -110,6 +117,25 @@ class GrpcApi:
     ) -> Any:
         """See `Api`."""
         name = signature or _DEFAULT_SIGNATURE
+        before = self._signatures.get((target, name))
+        try:
+            return self._predict(target, name, data)
+        except ServingError as error:
+            unfit = isinstance(error, _Unfit) or error.status == 400
+            if before is None or not unfit:
+                raise
+            # A newer version may take other inputs.
+            self._signatures.pop((target, name), None)
+            if self._input_types(target, name) == before:
+                raise
+        return self._predict(target, name, data)
+
+    def _predict(
+        self,
+        target: Target,
+        name: str,
+        data: Sequence[Any] | Mapping[str, Sequence[Any]],
+    ) -> Any:
         types = self._input_types(target, name)
         request = predict_pb2.PredictRequest(model_spec=_spec(target, name))
         columns = (
@@ -119,21 +145,22 @@ class GrpcApi:
         )
         for key, values in columns.items():
             if key not in types:
-                raise ServingError(
+                raise _Unfit(
                     f"{target} takes {', '.join(types)}, no '{key}'",
                     model=target.model,
                 )
             try:
                 tensor = tf.make_tensor_proto(values, dtype=types[key])
             except (TypeError, ValueError) as error:
-                raise ServingError(
+                raise _Unfit(
                     f"{target}: input '{key}': {error}", model=target.model
                 ) from error
             request.inputs[key].CopyFrom(tensor)
         answer = self._call(self._predictions.Predict, request, target)
+        # Protocol buffers order them differently in each process.
         outputs = {
             key: _values(key, tf.make_ndarray(tensor))
-            for key, tensor in answer.outputs.items()
+            for key, tensor in sorted(answer.outputs.items())
         }
         if len(outputs) == 1:
             return next(iter(outputs.values()))
@@ -201,7 +228,7 @@ class GrpcApi:
                 )
             self._signatures[key] = {
                 name: tf.dtypes.as_dtype(info.dtype)
-                for name, info in definitions[signature].inputs.items()
+                for name, info in sorted(definitions[signature].inputs.items())
             }
         return self._signatures[key]
 
@@ -233,12 +260,14 @@ class GrpcApi:
                     if pause(attempt, None, deadline):
                         continue
                 problem = f"{code.name}: {said}"
+                status = 413 if large else _STATUSES.get(code.name)
                 late = code == grpc.StatusCode.DEADLINE_EXCEEDED
                 if late and not deadline.allows(0):  # the client's deadline
                     problem = f"no answer within {self._timeout:g} seconds"
+                    status = None
                 raise ServingError(
                     f"{self._url}: {target}: {problem}",
-                    413 if large else _STATUSES.get(code.name),
+                    status,
                     model=target.model,
                     said=said or None,
                 ) from error
@@ -268,7 +297,7 @@ def _columns(
             expected = f"the inputs {', '.join(sorted(names))}"
             if bare:
                 expected = f"a value of {names[0]}, as in row 0"
-            raise ServingError(
+            raise _Unfit(
                 f"{target}: row {number}: expected {expected}",
                 model=target.model,
             )
@@ -278,8 +307,10 @@ def _columns(
 
 
 def _values(name: str, array: Any) -> Any:
-    """Converts an array to nested lists, with text decoded unless it is
-    bytes.
+    """Converts an array to nested lists, as they come by REST.
+
+    Text is decoded unless it is bytes, and a 32-bit number is the one with the
+    fewest digits that identify it.
     """
 
     def text(value: Any) -> Any:
@@ -287,6 +318,8 @@ def _values(name: str, array: Any) -> Any:
             return [text(each) for each in value]
         return value.decode("utf-8", errors="replace")
 
+    if array.dtype == "float32":
+        return array.astype("U").astype("float64").tolist()
     values = array.tolist()
     is_text = array.dtype == object and not name.endswith("_bytes")
     return text(values) if is_text else values

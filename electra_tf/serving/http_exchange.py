@@ -7,6 +7,7 @@ import io
 import ipaddress
 import os
 import pathlib
+import re
 import socket
 import ssl
 import threading
@@ -23,6 +24,9 @@ from electra_tf.serving.api import ABORT, Deadline
 _MAX_IDLE = 64
 _WORTH_PACKING = 1024
 _PORTS = {"http": 80, "https": 443}
+# Names of headers (RFC 9110, 5.6.2), and those that tell where a body ends.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = ("content-length", "transfer-encoding")
 _EXAMPLE = "expected an address such as http://127.0.0.1:8501"
 
 
@@ -436,22 +440,37 @@ def _tls(trust_env: bool) -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def checked_headers(
+    headers: Mapping[str, str], coding: str = "latin-1"
+) -> dict[str, str]:
     """Checks headers, and returns them with names in the usual spelling.
+
+    Args:
+      headers: name -> value.
+      coding: characters that a value may have.
 
     Raises:
       UserError: a header cannot be sent; its value is not in the message.
     """
     for name, value in headers.items():
         good = isinstance(name, str) and isinstance(value, str)
-        if not good or set("\r\n\0") & set(name + value) or not name.isascii():
+        if not good or set("\r\n\0") & set(name + value):
             # The value may be a secret.
             raise UserError(
                 f"headers: {name!r:.40}: expected a name and a value, both "
                 "texts of one line"
             )
+        if not _TOKEN.fullmatch(name):
+            raise UserError(
+                f"headers: {name!r:.40}: is no name of a header; expected "
+                "letters, digits and hyphens"
+            )
+        if name.lower() in _FRAMING:
+            raise UserError(
+                f"headers: {name}: follows from the request; leave it out"
+            )
         try:
-            value.encode("latin-1")
+            value.encode(coding)
         except UnicodeEncodeError as error:
             raise UserError(
                 f"headers: {name}: a character at {error.start} that no "

@@ -1,5 +1,6 @@
 """Converts Python programs' data to rows and columns for a server."""
 
+import json
 from collections.abc import (
     AsyncIterable,
     Iterable,
@@ -167,11 +168,12 @@ def parts(rows: Iterable[Any], most: int, most_bytes: int) -> Iterator[list]:
 def size_of(value: Any) -> int:
     """Estimates the size in JSON of a plain value, in bytes."""
     if isinstance(value, str):
-        return len(value.encode()) + 3
+        # Exactly, as an escaped character has up to six bytes.
+        return len(json.dumps(value, ensure_ascii=False).encode()) + 2
     if isinstance(value, bytes):
         return len(value) * 4 // 3 + _NUMBER_SIZE
     if isinstance(value, Mapping):
-        named = (len(name) + 4 + size_of(each) for name, each in value.items())
+        named = (size_of(k) + size_of(each) for k, each in value.items())
         return 2 + sum(named)
     if isinstance(value, Sequence):
         return 2 + sum(map(size_of, value))

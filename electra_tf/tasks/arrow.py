@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from electra_tf import files
+from electra_tf.errors import UserError
 from electra_tf.text import columnar, inputs
 
 
@@ -40,7 +41,7 @@ def rows(
             names = _classes(table.schema)
             binary = _binary(table.schema)
             for batch in table.batches():
-                for row in batch.to_pylist():
+                for row in _rows_of(batch, path):
                     number += 1
                     for column in binary:
                         row[column] = _text(row[column])
@@ -50,6 +51,31 @@ def rows(
         taken += files.size(one)
         if position is not None:
             position(taken)
+
+
+def _rows_of(batch: Any, path: str) -> list[dict[str, Any]]:
+    """Returns a batch's rows; times that Python's types cannot hold as texts.
+
+    Raises:
+      UserError: a nested value cannot be held either.
+    """
+    import pyarrow as pa
+
+    def held(column: Any) -> Any:
+        if pa.types.is_duration(column.type):
+            return column.cast(pa.int64())
+        temporal = pa.types.is_temporal(column.type)
+        return column.cast(pa.string()) if temporal else column
+
+    try:
+        return batch.to_pylist()
+    except (ValueError, OverflowError):
+        columns = [held(column) for column in batch.columns]
+    try:
+        names = batch.schema.names
+        return pa.RecordBatch.from_arrays(columns, names).to_pylist()
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _classes(schema: Any) -> dict[str, list[str]]:

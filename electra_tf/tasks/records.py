@@ -472,6 +472,9 @@ def _table_rows(
 ) -> _Rows:
     parse = _parser(layout)
     header = None if columns is None else list(columns)
+    for i, name in enumerate(header or ()):
+        if name in columns[:i]:  # type: ignore[index]
+            raise UserError(f"{path}: its columns are named '{name}' twice")
     blank: list[int] = []
     for number, cells in parse(lines):
         if isinstance(cells, str):

@@ -203,6 +203,7 @@ function briefly(example) {
 async function run() {
   const asked = panel;
   asked.running?.abort();
+  asked.fields.tidy();
   const values = asked.fields.values();
   const fault = asked.fault(values);
   if (fault) {

@@ -25,6 +25,11 @@ export class Fields {
     for (const part of this.parts) part.fill(values[part.form.name]);
   }
 
+  /** Moves blank inputs of lists to their ends: answers count the others. */
+  tidy() {
+    for (const part of this.parts) part.tidy?.();
+  }
+
   /** Fits the heights again, which nothing has while it is not on the page. */
   refit() {
     for (const node of this.nodes) {
@@ -175,6 +180,14 @@ class ListField {
     return this.inputs()
       .map((input) => input.value)
       .filter((text) => text.trim());
+  }
+
+  tidy() {
+    const focused = document.activeElement;
+    const blank = this.inputs().filter((input) => !input.value.trim());
+    this.list.append(...blank.map((input) => input.parentElement));
+    this.number();
+    if (blank.includes(focused)) focused.focus(); // moving takes it away
   }
 
   fill(values = []) {

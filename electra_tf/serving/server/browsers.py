@@ -11,7 +11,7 @@ browsers send no Origin and are not affected.
 import ipaddress
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from electra_tf.errors import UserError
 from electra_tf.serving.server.limits import RequestError, invalid
@@ -48,16 +48,13 @@ class Browsers:
         cors_origins: Sequence[str] = (),
     ) -> None:
         for name in allowed_hosts:
-            if name != _ANY and (not name or set(name) & set("/ ,")):
+            if name != _ANY and not _is_host(name):
                 raise UserError(
-                    f"--allowed_hosts: expected a host's name or address, got "
-                    f"'{name}'"
+                    f"--allowed_hosts: expected a host's name or address, "
+                    f"without a port, got '{name}'"
                 )
         for origin in cors_origins:
-            parts = urlsplit(origin)
-            if origin != _ANY and not (
-                parts.scheme and parts.netloc and not parts.path
-            ):
+            if origin != _ANY and not _is_origin(origin):
                 raise UserError(
                     "--cors_origins: expected an origin such as "
                     f"https://app.example, got '{origin}'"
@@ -99,7 +96,7 @@ class Browsers:
             allowed = _ANY if _ANY in self._origins else headers["origin"]
             found = {"Access-Control-Allow-Origin": allowed, "Vary": "Origin"}
             return {**found, **_PREFLIGHT} if method == "OPTIONS" else found
-        if urlsplit(origin).netloc == host.lower():
+        if host and origin.partition("://")[2] == host.lower():
             return {}
         if method in ("GET", "HEAD"):
             return {}  # the browser hides the response from the page
@@ -123,10 +120,43 @@ def target_path(target: str) -> tuple[str, str | None]:
     """
     if target.startswith("/") or target == "*":
         return target, None
-    parts = urlsplit(target)
-    if parts.scheme.lower() not in ("http", "https") or not parts.netloc:
+    parts = _split(target)
+    if (
+        parts is None
+        or parts.scheme.lower() not in ("http", "https")
+        or not parts.netloc
+    ):
         raise invalid(f"Malformed request target: {target[:200]}")
     return parts.path or "/", parts.netloc
+
+
+def _split(url: str) -> SplitResult | None:
+    """Splits an address; returns None for one that is malformed."""
+    try:
+        found = urlsplit(url)
+        found.port  # noqa: B018 - raises, too
+    except ValueError:
+        return None
+    return found
+
+
+def _is_host(name: str) -> bool:
+    """Returns whether a Host header without its port may have this name."""
+    if ":" in name:
+        return _is_address(_bare(name))
+    return bool(name) and not set(name) & set("/ ,*[]")
+
+
+def _is_origin(origin: str) -> bool:
+    """Returns whether a browser may send this as its page's origin."""
+    parts = _split(origin)
+    return (
+        parts is not None
+        and "*" not in origin
+        and bool(parts.scheme and parts.hostname)
+        and parts.username is None
+        and not (parts.path or parts.query or parts.fragment)
+    )
 
 
 def _refused(message: str) -> RequestError:

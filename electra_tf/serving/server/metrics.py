@@ -121,6 +121,8 @@ class Metrics:
             loaded.discard(version)
         if loaded:
             self.newest_version.labels(model).set(max(loaded))
+        elif event == "unloaded":
+            self.newest_version.remove(model)
 
     def page(self, tensorflow_serving: bool = False) -> bytes:
         """Returns all metrics in Prometheus's text format.

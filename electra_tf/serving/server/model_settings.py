@@ -85,7 +85,7 @@ def of_version(directory: str) -> ModelSettings:
     path = files.join(directory, BATCHING_FILE)
     if files.exists(path):
         found = read_batching(path)
-    path = files.join(posixpath.dirname(directory.rstrip("/")), SETTINGS_FILE)
+    path = path_of(directory)
     if not files.exists(path):
         return found
     read = config.resolve(_File, path)
@@ -101,6 +101,11 @@ def of_version(directory: str) -> ModelSettings:
     )
     given = {k: v for k, v in vars(own).items() if v is not None}
     return dataclasses.replace(found, **given)
+
+
+def path_of(directory: str) -> str:
+    """Returns the path of `serve.yaml` for a version, `DIR/N`."""
+    return files.join(posixpath.dirname(directory.rstrip("/")), SETTINGS_FILE)
 
 
 def read_batching(path: str) -> ModelSettings:

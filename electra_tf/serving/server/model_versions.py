@@ -7,6 +7,7 @@ version that does not load is reported and tried again when its files change,
 and the old one remains.
 """
 
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -18,7 +19,7 @@ from typing import Any
 
 from electra_tf import files, litert
 from electra_tf.errors import UserError
-from electra_tf.serving.server import loaded_model
+from electra_tf.serving.server import loaded_model, model_settings
 from electra_tf.serving.server.limits import invalid, not_found
 from electra_tf.serving.server.loaded_model import LoadedModel
 from electra_tf.serving.server.served import Served, read_config
@@ -27,6 +28,7 @@ _LOG = logging.getLogger("electra_tf.serving")
 # States of tensorflow_serving/apis/get_model_status.proto.
 _LOADING, _AVAILABLE, _END = "LOADING", "AVAILABLE", "END"
 _REMEMBERED = 20
+LARGEST_VERSION = 2**63 - 1  # of the messages' type
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,11 @@ class ModelVersions:
         # Messages with paths, for the server's operator, not for clients.
         self._errors: dict[str, dict[int, str]] = {name: {} for name in models}
         self._busy = threading.Lock()
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """Returns the directory and versions of each model."""
+        return dict(self._models)
 
     @property
     def names(self) -> list[str]:
@@ -152,6 +159,11 @@ class ModelVersions:
             }
             self._errors = {name: {} for name in models}
         self.update()
+        for name, served in models.items():
+            with contextlib.suppress(UserError):  # `update` has logged it
+                if not self._on_disk(served.directory):
+                    problem = _no_version(served.directory)
+                    _LOG.warning("model %s: %s", name, problem)
 
     def get(
         self, name: str, version: int | None = None, label: str | None = None
@@ -297,7 +309,8 @@ class ModelVersions:
         return [
             number
             for number, name in numbers.items()
-            if files.exists(
+            if number <= LARGEST_VERSION
+            and files.exists(
                 files.join(directory, name, loaded_model.SAVED_MODEL)
             )
         ]
@@ -318,7 +331,8 @@ class Poller:
         self._versions = versions
         self._seconds = seconds
         self._config = config
-        self._seen = files.size_and_time(config) if config else None
+        # The first check reads it: it may have changed while models loaded.
+        self._seen: tuple[int, int] | None = (-1, -1)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._poll, name="versions", daemon=True
@@ -336,7 +350,7 @@ class Poller:
             self._thread.join()
 
     def _poll(self) -> None:
-        while not self._stop.wait(self._seconds):
+        while not self._stop.wait(min(self._seconds, threading.TIMEOUT_MAX)):
             try:
                 self._read_config()
                 self._versions.update()
@@ -360,22 +374,29 @@ class Poller:
             if not files.exists(self._config):
                 self._seen = None
             return
-        _LOG.info("%s has changed", self._config)
-        self._versions.replace(models)
+        if models != self._versions.served:
+            _LOG.info("%s has changed", self._config)
+            self._versions.replace(models)
 
 
 def _fingerprint(directory: str) -> object:
-    """Returns a value that changes when a file of a version is written."""
-    names = [loaded_model.SAVED_MODEL]
-    variables = files.join(directory, "variables")
-    if files.is_directory(variables):
-        names += [
-            files.join("variables", name)
-            for name in files.list_directory(variables)
-        ]
+    """Returns a value that changes when a file of a version is written.
+
+    All files count, and `serve.yaml` beside the version: any of them may be
+    what it failed for.
+    """
+    paths = [model_settings.path_of(directory)]
+    for name in files.list_directory(directory):
+        path = files.join(directory, name)
+        if files.is_directory(path):
+            inner = files.list_directory(path)
+            paths += [files.join(path, each) for each in inner]
+        else:
+            paths.append(path)
     return tuple(
-        (name, *files.size_and_time(files.join(directory, name)))
-        for name in names
+        (path, *files.size_and_time(path))
+        for path in paths
+        if files.exists(path)
     )
 
 

@@ -22,7 +22,10 @@ from electra_tf.serving.server.limits import (
 )
 from electra_tf.serving.server.loaded_model import LoadedModel
 from electra_tf.serving.server.metrics import Metrics
-from electra_tf.serving.server.model_versions import ModelVersions
+from electra_tf.serving.server.model_versions import (
+    LARGEST_VERSION,
+    ModelVersions,
+)
 from electra_tf.serving.server.predict_json import PredictRequest
 from electra_tf.serving.server.signatures import Arrays
 
@@ -35,7 +38,6 @@ _VERB = re.compile(
 )
 _READ = re.compile(_MODEL + _VERSION + r"(?P<verb>/metadata)?", re.IGNORECASE)
 _LIST = re.compile(r"/v1/models/?", re.IGNORECASE)
-_LARGEST_VERSION = 2**63 - 1
 # A body that is too large is still read up to this many times the limit: a
 # client that gets the response before it has sent everything may miss it.
 _DRAINED = 8
@@ -99,7 +101,7 @@ def parse_path(method: str, path: str) -> Target:
     if found["version"] is not None:
         # Checked as text first, as Python refuses numbers of very many digits.
         digits = found["version"].lstrip("0")
-        if len(digits) > 19 or int(digits or "0") > _LARGEST_VERSION:
+        if len(digits) > 19 or int(digits or "0") > LARGEST_VERSION:
             raise invalid(
                 f"Failed to convert version: {digits[:40]} to numeric."
             )

@@ -94,6 +94,11 @@ class ModelServer:
         self._socket = _bound(settings.host, settings.port)
         self.host, self.port = self._socket.getsockname()[:2]
         try:
+            if settings.grpc_port == self.port:
+                raise UserError(
+                    f"--port, --grpc_port: both are {self.port}; give another "
+                    "one for one of them"
+                )
             if settings.grpc_port:
                 _bound(settings.host, settings.grpc_port, "--grpc_port").close()
             self.versions = ModelVersions(

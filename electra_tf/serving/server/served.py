@@ -26,6 +26,11 @@ class Served:
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
+def is_name(name: str) -> bool:
+    """Returns whether a path of the REST interface can hold a model's name."""
+    return bool(name) and not set(name) & set("/:") and name.isprintable()
+
+
 def read_config(path: str) -> dict[str, Served]:
     """Reads a `ModelServerConfig` in text form, as `models.config`.
 
@@ -61,6 +66,11 @@ def read_config(path: str) -> dict[str, Served]:
     for model in config.model_config_list.config:
         if not model.name or not model.base_path:
             raise UserError(f"{path}: a model needs a name and a base_path")
+        if not is_name(model.name):
+            raise UserError(
+                f"{path}: {model.name!r} is not a valid model name: no request "
+                "could name it"
+            )
         if model.name in found:
             raise UserError(f"{path}: two models are named '{model.name}'")
         if model.model_platform not in ("", "tensorflow"):
