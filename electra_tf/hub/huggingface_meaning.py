@@ -26,6 +26,7 @@ _NUMBER, _ONE, _SET = (
 )  # fmt: skip
 # sentence-transformers' file, and its keys in config.json, new and old.
 _BESIDE = "config_sentence_transformers.json"
+FILES = (_BESIDE,)
 _PAIRS, _OLD_ACTIVATION = (
     "sentence_transformers", "sbert_ce_default_activation_function",
 )  # fmt: skip

@@ -27,6 +27,7 @@ VOCAB, SETTINGS = "vocab.txt", "tokenizer_config.json"
 _MODEL = "config.json"  # of the model; may name the tokenizer's class
 _SENTENCES = "sentence_bert_config.json"  # of sentence-transformers
 FAST, SPECIALS_MAP = "tokenizer.json", "special_tokens_map.json"
+FILES = (VOCAB, SETTINGS, FAST, SPECIALS_MAP, ADDED, _SENTENCES)
 # Classes that execute the file unchanged, in versions 4 and 5 of transformers;
 # and those that make their own normaliser from the settings.
 _AS_WRITTEN = ("PreTrainedTokenizer", "TokenizersBackend")

@@ -51,6 +51,7 @@ _FILES = (
     TOKENIZER, _VOCAB, _WEIGHTS, _INDEX,
     heads.TASK, heads.WEIGHTS, heads.NAMES, "preprocessor.json",
 )  # fmt: skip
+FILES = (CONFIG, *_FILES)
 _EPSILON = 1e-12  # the backbone's, which cannot be set
 # Their argument -> our field.
 _SIZES = {
