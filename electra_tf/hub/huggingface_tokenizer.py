@@ -249,14 +249,14 @@ def _vocab(
         found = _tokens(model, fast, path, assumed)
         if found is None:
             return None
-        tokens = _restored(found)
+        tokens = restored(found)
         if files.exists(lines) and _lines_differ(lines, tokens, model, roles):
             assumed.append(
                 f"the vocabulary is that of {FAST}, which its libraries use "
                 f"too; {VOCAB} beside it has others"
             )
     elif files.exists(lines):
-        tokens = _distinct(_restored(read_tokens(lines)), assumed)
+        tokens = _distinct(restored(read_tokens(lines)), assumed)
     else:
         assumed.append(f"no vocabulary: neither {VOCAB} nor {FAST} is there")
         return None
@@ -310,7 +310,7 @@ def _lines_differ(
     Raises:
       UserError: vocab.txt is damaged.
     """
-    lines = _distinct(_restored(read_tokens(path)), [])
+    lines = _distinct(restored(read_tokens(path)), [])
     special = {*SPECIALS, *roles.values()}
     if len(set(lines) - {""}) < len(lines) or special.isdisjoint(lines):
         load_vocab(path)  # its error says where
@@ -373,10 +373,13 @@ def _tokens(
     return tuple(places.get(i, f"{_LINE_SEPARATOR}{i}") for i in range(size))
 
 
-def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
+def restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
     """Restores an empty token to the line separator that it was.
 
     The common Chinese vocabulary has U+2028 and ##U+2028.
+
+    Args:
+      tokens: the lines of a file; they are returned where none is empty.
     """
     if tokens.count("") != 1 or not tokens[-1]:
         return tokens
