@@ -57,7 +57,8 @@ def read(
     # Defaults of its class.
     lower_case = settings.get("lowercase", False) is True
     strip_accents = settings.get("strip_accents", False) is True
-    vocab, assumed = given, []
+    vocab = given
+    assumed: list[str] = []
     if vocab is None:
         vocab, assumed = _vocab(lines, settings)
     if vocab is not None:
