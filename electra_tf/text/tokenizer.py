@@ -585,12 +585,13 @@ def _matchable(vocab: Vocab) -> list[str]:
     The WordPiece compiler refuses a bare "##" and NUL, and matches tokens with
     spaces across words. "#" is a word by itself, and control characters are
     dropped, so none of these can be in a word; nor can their replacements.
-    Added tokens are found before words are split.
+    Added tokens are found before words are split; those that follow the
+    vocabulary are no words, even in another case.
     """
-    added = {token.text for token in vocab.added}
+    size = vocab.size_without_added
     return [
         f"##\x01{i}"
-        if token == "##" or token in added or _BETWEEN_WORDS.search(token)
+        if token == "##" or i >= size or _BETWEEN_WORDS.search(token)
         else token
         for i, token in enumerate(vocab.tokens)
     ]
