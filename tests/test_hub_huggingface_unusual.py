@@ -327,3 +327,17 @@ def test_the_class_that_the_model_s_config_names(tmp_path):
     # The tokenizer's own settings come first.
     settings.write_text(json.dumps(AS_WRITTEN))
     assert not files_of.read(path).lower_case
+
+
+def test_added_tokens_without_rows_are_split(tmp_path):
+    """The library loads such a model, and fails at these tokens alone."""
+    end = len(TOKENS)
+    more = [added(f"[E{i}]", end + i) for i in range(3)]
+    path = as_version_5(tmp_path, TOKENS, more)
+    found = files_of.read(path, rows=end + 1)
+    assert found.vocab.tokens == (*TOKENS, "[E0]")
+    assert found.vocab.added == (AddedToken("[E0]"),)
+    (note,) = found.assumed
+    assert note.endswith("'[E1]', '[E2]'")
+    # Words of the vocabulary are not left out: the files are of two models.
+    assert files_of.read(path, rows=end - 1).vocab.tokens == TOKENS

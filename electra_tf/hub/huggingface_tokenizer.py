@@ -265,6 +265,7 @@ def _vocab(
     _add_last(added, further, tokens, rows, assumed)
     names = {token.text: number for token, number in added.items()}
     tokens = extended_by(tokens, names, path)
+    tokens = _with_rows(tokens, added, rows, assumed)
     for role, other in (("cls_token", "bos_token"), ("sep_token", "eos_token")):
         instead = settings.get(other)
         if roles[role] not in tokens and instead in tokens:
@@ -491,6 +492,31 @@ def _add_last(
             continue
         added[token] = number
         texts.add(text)
+
+
+def _with_rows(
+    tokens: tuple[str, ...],
+    added: dict[AddedToken, int],
+    rows: int | None,
+    assumed: list[str],
+) -> tuple[str, ...]:
+    """Leaves out added tokens at the end that the table has no row for.
+
+    Such a model works there until a text has the token.
+    """
+    texts = {token.text: token for token in added}
+    left_out = []
+    while rows is not None and len(tokens) > rows and tokens[-1] in texts:
+        left_out.append(tokens[-1])
+        del added[texts[tokens[-1]]]
+        tokens = tokens[:-1]
+    if left_out:
+        listed = ", ".join(map(repr, reversed(left_out)))
+        assumed.append(
+            f"split like other words, as the table has {rows} rows and none "
+            f"for them: the added tokens {listed}"
+        )
+    return tokens
 
 
 def _never_split(
