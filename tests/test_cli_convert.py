@@ -1,5 +1,8 @@
 """Tests what `electra-tf convert` writes, reports and refuses."""
 
+import dataclasses
+
+import hub_models
 import hub_random
 import pytest
 
@@ -7,6 +10,7 @@ from electra_tf.cli import app
 from electra_tf.hub import loading
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models.config import ModelConfig
+from electra_tf.text.vocab import AddedToken, Vocab
 
 MODEL = ModelConfig(
     vocab_size=len(hub_random.VOCAB), embedding_size=6, hidden_size=8,
@@ -120,3 +124,61 @@ def test_overwrite_does_not_mix_formats(tf1_folder, tmp_path, capsys):
         assert f"{output} has a model in the format tf1" in err
     assert before == {path.name: path.read_bytes() for path in output.iterdir()}
     assert _run(capsys, *words, "--to=tf1")[0] == 0
+
+
+FORMATS = ("electra_tf", "huggingface", "tf1", "keras_hub")
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_source_that_fails_leaves_nothing(tmp_path, capsys, format_):
+    """Its weights are read while the target is written."""
+    source = tmp_path / "source"
+    hub_models.saved(source)
+
+    def quantised(arrays):
+        name = "electra.encoder.layer.1.output.dense.weight"
+        return arrays | {name: arrays[name].astype("int8")}
+
+    hub_models.rewrite(source, quantised)
+    output = tmp_path / "new"
+    words = [f"--from={source}", f"--to={format_}", f"--output={output}"]
+    status, _, err = _run(capsys, *words)
+    assert status == 2 and "int8" in err and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    output.mkdir()
+    (output / "notes").write_text("kept")
+    assert _run(capsys, *words, "--overwrite")[0] == 2
+    assert [path.name for path in output.iterdir()] == ["notes"]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_overwriting_leaves_nothing_of_another_model(tmp_path, capsys, format_):
+    marked = Vocab((*hub_models.TOKENS, "[E1]"), (AddedToken("[E1]"),))
+    model = dataclasses.replace(hub_models.TINY, num_layers=1)
+    config = hub_models.directory_config(model, model)
+    output = tmp_path / "output"
+    words = [f"--to={format_}", f"--output={output}", "--overwrite"]
+    for name, vocab, parts in (
+        ("both", marked, ["--part=both"]),
+        ("one", hub_models.VOCAB, ["--part=discriminator"]),
+    ):
+        source = tmp_path / name
+        loading.format_module("tf1").write(
+            str(source), hub_models.checkpoint(config, vocab)
+        )
+        # What transformers and sentence-transformers may have beside it.
+        if output.exists() and format_ == "huggingface":
+            (output / "added_tokens.json").write_text('{"[E9]": 9}')
+            (output / "sentence_bert_config.json").write_text("{}")
+        status, _, _ = _run(capsys, f"--from={source}", *words, *parts)
+        assert status == 0
+        fresh = tmp_path / f"fresh_{name}"
+        words_ = [f"--to={format_}", f"--output={fresh}", *parts]
+        _run(capsys, f"--from={source}", *words_)
+        found = loading.open_checkpoint(str(output))
+        expected = loading.open_checkpoint(str(fresh))
+        assert found.config == expected.config
+        assert found.vocab == expected.vocab
+        hub_models.assert_same_weights(
+            dict(found.weights), dict(expected.weights)
+        )

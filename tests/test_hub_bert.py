@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import bert_reference as bert
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -95,6 +96,25 @@ def test_masked_lms_are_generators(tmp_path, kind):
     _close(generator(ROWS).logits[REAL], bert.masked_lm(weights)[REAL])
     assert not generator.load_report.new
     assert "bert.pooler.dense.bias" in generator.load_report.leftover
+
+
+def test_a_masked_lm_of_tensorflow_s_classes(tmp_path):
+    """Their head is called mlm___cls, and stored without the tied table."""
+    weights = bert.arrays("masked_lm")
+    bert.save(tmp_path, weights, "BertForMaskedLM")
+    (tmp_path / "model.safetensors").unlink()
+    with h5py.File(tmp_path / "tf_model.h5", "w") as file:
+        for name, array in weights.items():
+            *parts, leaf = name.replace("cls.", "mlm___cls.", 1).split(".")
+            if leaf == "weight" and "embeddings" not in parts[-1]:
+                leaf, array = "kernel", array.T
+            if "LayerNorm" in parts:
+                leaf = {"kernel": "gamma", "bias": "beta"}[leaf]
+            place = [parts[0], "tf_bert_for_masked_lm", *parts, f"{leaf}:0"]
+            file["/".join(place).replace("layer/", "layer_._")] = array
+    generator = electra_tf.Generator.from_pretrained(str(tmp_path))
+    _close(generator(ROWS).logits[REAL], bert.masked_lm(weights)[REAL])
+    assert not generator.load_report.new
 
 
 def test_a_masked_lm_with_a_table_of_its_own(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import hub_models
 import keras
 import numpy as np
 import pytest
@@ -192,3 +193,26 @@ def test_dtype_and_random_weights_and_overrides(saved):
     assert fresh.load_report.loaded == ()
     assert np.abs(fresh(*_inputs()).sequence_output - expected).max() > 0.1
     assert fresh.tokenizer is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("generator_kind", "one_of_a_later_version"),
+        ("generator_kind", ["tied"]),
+        ("generator_embeddings", "own"),
+        ("lower_case", "no"),
+        ("strip_accents", 1),
+        ("step", "12"),
+        ("step", True),
+        ("fine_tuning", ["squad"]),
+    ],
+)
+def test_values_of_no_such_kind_are_named(tmp_path, key, value):
+    config = hub_models.directory_config(hub_models.TINY)
+    directory.write(str(tmp_path), hub_models.checkpoint(config))
+    assert directory.read(str(tmp_path)).config.step == 0
+    hub_models.edit(tmp_path / "config.json", **{key: value})
+    with pytest.raises(UserError, match=rf"config\.json: .*{key}") as error:
+        directory.read(str(tmp_path))
+    assert "\n" not in str(error.value)

@@ -12,6 +12,7 @@ import torch_layout
 from electra_tf import tensors
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, huggingface, pickle_reader
+from electra_tf.models.config import TaskHeadConfig
 
 QUERY = "electra.encoder.layer.1.attention.self.query.weight"
 
@@ -38,6 +39,15 @@ def test_wrong_configs_are_named(tmp_path, changes, message):
     with pytest.raises(UserError, match=rf"config\.json: .*{message}") as error:
         huggingface.read(str(tmp_path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dropout", [1.0, -0.5, float("nan")])
+def test_a_wrong_dropout_of_a_head_is_named(tmp_path, dropout):
+    task = TaskHeadConfig("sequence", 2, hidden_layer=True)
+    hub_models.saved(tmp_path, replaced_token_head=False, task=task)
+    hub_models.edit(tmp_path / "config.json", classifier_dropout=dropout)
+    with pytest.raises(UserError, match=r"config\.json: classifier_dropout"):
+        huggingface.read(str(tmp_path))
 
 
 def test_sizes_at_odds_name_both(tmp_path):

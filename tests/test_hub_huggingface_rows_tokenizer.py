@@ -181,6 +181,28 @@ def test_what_cannot_stay_whole_is_refused_by_name(tmp_path, token, message):
     assert huggingface_tokenizer.read(path, vocab).vocab == vocab
 
 
+def test_an_added_word_of_the_vocabulary_remains_a_word(tmp_path):
+    """As written it stays whole; in another case it is still a word."""
+    tokens = (*SPECIALS, "covid", "##b", "a")
+    beyond = added("fever", len(tokens))
+    path = as_version_5(tmp_path, tokens, [added("covid", 5), beyond])
+    texts = ["covidb Covidb COVID", "fever Fever", "a"]
+    ours = made_of(huggingface_tokenizer.read(path))(texts).to_list()
+    assert ours == [[5, 1, 5, 6, 5], [8, 1], [7]]
+    expected = [
+        theirs(path).encode(text, add_special_tokens=False).ids
+        for text in texts
+    ]
+    assert ours == expected
+    # What is written of it does the same.
+    read = huggingface_tokenizer.read(path)
+    huggingface_tokenizer.write(path, read.vocab, True, None, 512)
+    assert expected == [
+        theirs(path).encode(text, add_special_tokens=False).ids
+        for text in texts
+    ]
+
+
 def test_never_split(tmp_path):
     tokens = (*SPECIALS, *WORDS, "[E1]")
     path = as_version_5(tmp_path, tokens, never_split=["[E1]", "[CLS]"])

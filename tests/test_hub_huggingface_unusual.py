@@ -9,7 +9,12 @@ import json
 import hub_models
 import pytest
 from test_hub_huggingface_rows import VOCAB, model_of
-from test_hub_huggingface_rows_tokenizer import BERT, WORDS, as_version_5
+from test_hub_huggingface_rows_tokenizer import (
+    BERT,
+    WORDS,
+    added,
+    as_version_5,
+)
 
 from electra_tf.errors import UserError
 from electra_tf.hub import huggingface, loading
@@ -65,8 +70,8 @@ def test_steps_of_a_normaliser(
 def test_a_splitter_inside_a_sequence(tmp_path):
     path = as_version_5(tmp_path, TOKENS)
     inside = [{"type": "BertPreTokenizer"}]
-    for added, message in ([], ""), ([{"type": "Digits"}], "Digits"):
-        parts = {"type": "Sequence", "pretokenizers": inside + added}
+    for more, message in ([], ""), ([{"type": "Digits"}], "Digits"):
+        parts = {"type": "Sequence", "pretokenizers": inside + more}
         hub_models.edit(tmp_path / "tokenizer.json", pre_tokenizer=parts)
         found = files_of.read(path).assumed
         assert bool(found) == bool(message) and message in " ".join(found)
@@ -246,3 +251,93 @@ def test_values_of_other_types_are_read_or_refused(tmp_path, file):
             except UserError:
                 refused += 1
     assert refused
+
+
+def lines(tokens):
+    return "".join(f"{token}\n" for token in tokens)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [(*SPECIALS, *reversed(WORDS)), TOKENS[:-2], (*TOKENS[:-1], "other")],
+)
+def test_a_vocabulary_beside_tokenizer_json_is_not_the_model_s(
+    tmp_path, tokens
+):
+    """Both versions of transformers take tokenizer.json's."""
+    path = as_version_5(tmp_path, TOKENS)
+    (tmp_path / "vocab.txt").write_text(lines(TOKENS), "utf-8")
+    assert files_of.read(path).assumed == ()
+    (tmp_path / "vocab.txt").write_text(lines(tokens), "utf-8")
+    found = files_of.read(path)
+    assert found.vocab.tokens == TOKENS
+    (note,) = found.assumed
+    assert "vocab.txt beside it has others" in note
+    # Of another kind of model the lines are all that is WordPiece.
+    hub_models.edit(tmp_path / "tokenizer.json", model={"type": "BPE"})
+    assert files_of.read(path).vocab.tokens == tokens
+
+
+def test_added_tokens_that_tokenizer_json_lacks(tmp_path):
+    """They come last, whatever their ids; seen in both versions."""
+    end = len(TOKENS)
+    path = as_version_5(tmp_path, TOKENS, [added("[S1]", end)])
+    beside = tmp_path / "added_tokens.json"
+    beside.write_text(json.dumps({"[E2]": 90, "[E1]": 80, "[S1]": 70}))
+    found = files_of.read(path)
+    assert found.vocab.tokens == (*TOKENS, "[S1]", "[E1]", "[E2]")
+    assert found.vocab.added == (
+        AddedToken("[S1]"), AddedToken("[E1]", True), AddedToken("[E2]", True),
+    )  # fmt: skip
+    # The settings' list takes the place of that file.
+    numbered = {
+        str(end): added("[S1]", end, normalized=True),
+        str(end + 1): added("[E3]", end + 1),
+    }
+    hub_models.edit(
+        tmp_path / "tokenizer_config.json", added_tokens_decoder=numbered
+    )
+    found = files_of.read(path)
+    assert found.vocab.tokens == (*TOKENS, "[S1]", "[E3]")
+    assert found.vocab.added == (AddedToken("[S1]"), AddedToken("[E3]"))
+    found = files_of.read(path, rows=end + 1)
+    assert found.vocab.added == (AddedToken("[S1]"),)
+    assert "'[E3]' is split" in found.assumed[0]
+
+
+@pytest.mark.parametrize("other", ["[SEP]", "[UNK]"])
+def test_a_token_in_two_roles_keeps_its_own(tmp_path, other):
+    path = as_version_5(tmp_path, TOKENS, pad_token=other)
+    found = files_of.read(path)
+    assert found.vocab.tokens == TOKENS and found.assumed == ()
+
+
+def test_the_class_that_the_model_s_config_names(tmp_path):
+    unlike = BERT | {"lowercase": False}
+    path = as_version_5(tmp_path, TOKENS, normalizer=unlike)
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text('{"do_lower_case": true}')
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(AS_WRITTEN))
+    assert not files_of.read(path).lower_case  # which runs the file
+    config.write_text('{"tokenizer_class": "BertJapaneseTokenizer"}')
+    found = files_of.read(path)
+    assert found.lower_case
+    assert "BertJapaneseTokenizer" in found.assumed[0]
+    # The tokenizer's own settings come first.
+    settings.write_text(json.dumps(AS_WRITTEN))
+    assert not files_of.read(path).lower_case
+
+
+def test_added_tokens_without_rows_are_split(tmp_path):
+    """The library loads such a model, and fails at these tokens alone."""
+    end = len(TOKENS)
+    more = [added(f"[E{i}]", end + i) for i in range(3)]
+    path = as_version_5(tmp_path, TOKENS, more)
+    found = files_of.read(path, rows=end + 1)
+    assert found.vocab.tokens == (*TOKENS, "[E0]")
+    assert found.vocab.added == (AddedToken("[E0]"),)
+    (note,) = found.assumed
+    assert note.endswith("'[E1]', '[E2]'")
+    # Words of the vocabulary are not left out: the files are of two models.
+    assert files_of.read(path, rows=end - 1).vocab.tokens == TOKENS

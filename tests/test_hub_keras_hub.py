@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import hub_models
@@ -16,7 +17,7 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.hub import huggingface, loading
 from electra_tf.hub import keras_hub as presets
-from electra_tf.models import encoder
+from electra_tf.models import encoder, task_networks
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.tokenizer import Tokenizer
@@ -251,3 +252,106 @@ def test_damage_is_named(preset, tmp_path, damage, message):
     with pytest.raises(UserError, match=message) as error:
         presets.read(str(copy))
     assert "\n" not in str(error.value)
+
+
+def _settings(path, **changes):
+    _edit(path / "tokenizer.json", lambda c: c["config"].update(changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": False}, "one word"),
+        ({"split_on_cjk": False}, "Chinese"),
+        ({"special_tokens_in_strings": True}, r"\[MASK\]"),
+        ({"suffix_indicator": "@@"}, "no vocabulary.*'@@'"),
+        ({"oov_token": "the"}, r"the is \[UNK\]"),
+    ],
+)
+def test_a_tokenizer_unlike_ours_is_reported(
+    preset, tmp_path, changes, message
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(preset[0], copy)
+    _settings(copy, **changes)
+    read = presets.read(str(copy))
+    assert re.search(message, " ".join(read.assumed))
+    assert (read.vocab is None) == ("suffix_indicator" in changes)
+
+
+def test_tokens_of_other_names_have_their_own_ids(
+    preset, tmp_path, tiny_tokens
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(preset[0], copy)
+    named = {"[UNK]": "<unk>", "house": "[UNK]", "sister": "[E1]"}
+    theirs = keras_hub.models.ElectraTokenizer(
+        vocabulary=[named.get(token, token) for token in tiny_tokens],
+        lowercase=True, oov_token="<unk>", special_tokens=["[E1]"],
+        special_tokens_in_strings=True,
+    )  # fmt: skip
+    theirs.save_to_preset(str(copy))
+    read = presets.read(str(copy))
+    ours = Tokenizer(read.vocab, read.config.lower_case, False)
+    texts = ["The [E1]cat ж", "house [E1]"]
+    assert ours(texts).to_list() == [
+        np.asarray(theirs(text)).tolist() for text in texts
+    ]
+
+
+def test_tokens_of_white_space_remain_different(tmp_path):
+    """The common Chinese vocabulary has some, which KerasHub strips."""
+    spaces = ("\u2028", "##\u2028", "##\u3000", "a")
+    vocab = Vocab((*hub_models.TOKENS[:5], *spaces))
+    ours = hub_models.checkpoint(hub_models.directory_config(SHAPE), vocab)
+    presets.write(str(tmp_path), ours)
+    theirs = keras_hub.models.ElectraTokenizer.from_preset(str(tmp_path))
+    assert np.asarray(theirs("a b")).tolist() == [8, 1]
+    theirs.save_to_preset(str(tmp_path))
+    assert presets.read(str(tmp_path)).vocab == vocab
+    # Made of the original's file, KerasHub's own has an empty line.
+    file = tmp_path / presets.tokenizers.VOCAB
+    tokens = (*hub_models.TOKENS[:5], "", "##", "a")
+    file.write_text("".join(f"{token}\n" for token in tokens))
+    assert presets.read(str(tmp_path)).vocab.tokens[5:] == (
+        "\u2028", "##\u2028", "a",
+    )  # fmt: skip
+
+
+def _classifier(task, name="classification", options=(), state=()):
+    return hub_models.directory_config(
+        SHAPE, replaced_token_head=False, task=task,
+        fine_tuning={
+            "task": name, "options": dict(options), "state": dict(state),
+        },
+    )  # fmt: skip
+
+
+def test_sets_of_labels_remain_sets(tmp_path):
+    task = TaskHeadConfig("sequence", 3, labels=("x", "y", "z"))
+    config = _classifier(task, options={"multi_label": True})
+    ours = hub_models.checkpoint(config)
+    notes = presets.write(str(tmp_path), ours)
+    assert any("binary_crossentropy" in note for note in notes)
+    theirs = keras_hub.models.TextClassifier.from_preset(str(tmp_path))
+    ids, mask, segments = _inputs()
+    ids = ids % len(hub_models.TOKENS)
+    given = {"token_ids": ids, "padding_mask": mask, "segment_ids": segments}
+    probabilities = np.asarray(theirs(given))
+    network = task_networks.task_network(SHAPE, task)
+    network.build()
+    loading.assign(network, ours)
+    logits = network(*map(tf.constant, (ids, mask, segments))).logits
+    np.testing.assert_allclose(probabilities, tf.sigmoid(logits), atol=1e-5)
+    read = presets.read(str(tmp_path))
+    about = read.config.fine_tuning
+    assert about["options"]["multi_label"] is True
+    assert about["state"]["labels"] == ["x", "y", "z"]
+    assert not read.assumed
+
+
+def test_a_score_before_its_sigmoid_is_reported(tmp_path):
+    task = TaskHeadConfig("sequence", 1)
+    config = _classifier(task, "ranking", state={"activation": "sigmoid"})
+    notes = presets.write(str(tmp_path), hub_models.checkpoint(config))
+    assert any("before the sigmoid" in note for note in notes)

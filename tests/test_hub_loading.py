@@ -279,6 +279,26 @@ def test_handles(tmp_path, monkeypatch):
     _fails("kaggle://a/b/c/d", "pip install kagglehub")
 
 
+def test_a_repository_with_tensorflow_s_weights_alone(tmp_path, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, revision=None, **patterns):
+        asked.append((revision, patterns))
+        if patterns.get("allow_patterns") == ["tf_model.h5"]:
+            (tmp_path / "tf_model.h5").write_bytes(b"")
+        return str(tmp_path)
+
+    fake = types.SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
+    (tmp_path / "config.json").write_text("{}")
+    assert loading.fetch("hf://org/name@v1") == str(tmp_path)
+    assert (tmp_path / "tf_model.h5").exists()
+    assert [revision for revision, _ in asked] == ["v1", "v1"]
+    (tmp_path / "tf_model.h5").rename(tmp_path / "model.safetensors")
+    loading.fetch("hf://org/name")
+    assert not (tmp_path / "tf_model.h5").exists()
+
+
 # --- settings and reports --------------------------------------------------
 
 

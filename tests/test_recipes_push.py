@@ -3,10 +3,12 @@
 import sys
 import types
 
+import hub_models
 import pytest
 
 from electra_tf.cli import app
 from electra_tf.errors import UserError
+from electra_tf.hub import loading
 from electra_tf.recipes.push import push
 
 
@@ -62,6 +64,17 @@ def test_a_run_or_a_directory_is_uploaded(done, run, capsys):
     ((name, folder, _),) = done
     assert (name, folder) == ("a/b/c/d", str(run / "model"))
     assert "kaggle://a/b/c/d" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("format_", ["electra_tf", "tf1", "huggingface"])
+@pytest.mark.parametrize("networks", [1, 2])
+def test_directories_of_any_format(done, tmp_path, format_, networks):
+    path = str(tmp_path / "model")
+    config = hub_models.directory_config(*[hub_models.TINY] * networks)
+    loading.format_module(format_).write(path, hub_models.checkpoint(config))
+    push(path, "kaggle://a/b/c/d")
+    ((_, folder, _),) = done
+    assert folder == path
 
 
 @pytest.mark.parametrize(

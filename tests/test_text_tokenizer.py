@@ -570,3 +570,10 @@ def test_equals_hugging_face_on_real_text(shared_dir, vocab_file, files, limit):
     assert tokenizer_lib.Tokenizer(vocab)(lines).to_list() == [
         e.ids for e in peer.encode_batch(lines, add_special_tokens=False)
     ]
+
+
+@pytest.mark.parametrize("text", [["a"], "a"])
+@pytest.mark.parametrize("pair", [["b", "c"], []])
+def test_pairs_of_unequal_numbers_are_reported(tiny_tokenizer, text, pair):
+    with pytest.raises(UserError, match=r"pair: \d second texts for 1"):
+        tiny_tokenizer.encode(text, pair)

@@ -7,6 +7,7 @@ changed by `--set`.
 import dataclasses
 import functools
 import json
+import numbers
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -190,13 +191,39 @@ def from_json(content: Mapping[str, Any], path: str) -> DirectoryConfig:
             kind = content["task"].get("kind")
             head = _HEADS_APART.get(kind, TaskHeadConfig)
             content["task"] = head(**content["task"])
-        return DirectoryConfig(**content)
+        config = DirectoryConfig(**content)
+        _check_values(config)
+        return config
     except (
         ValueError, KeyError, TypeError, AttributeError, UserError,
     ) as error:  # fmt: skip
         raise UserError(
             f"{path}: not the config of an electra_tf model ({error})"
         ) from error
+
+
+def _check_values(config: DirectoryConfig) -> None:
+    """Raises ValueError for values of another kind than the fields'."""
+    expected = {
+        "lower_case": (True, False),
+        "strip_accents": (True, False, None),
+        "generator_kind": tuple(GENERATOR_KINDS),
+        "generator_embeddings": ("shared", "untied"),
+        "wrap_around": (True, False),
+        "replaced_token_head": (True, False),
+        "token_lm_head": (True, False),
+    }
+    for key, known in expected.items():
+        value = getattr(config, key)
+        if not any(type(value) is type(k) and value == k for k in known):
+            listed = ", ".join(json.dumps(k) for k in known)
+            raise ValueError(f"{key}: expected {listed}, got {value!r:.40}")
+    step: Any = config.step
+    if not isinstance(step, numbers.Integral) or isinstance(step, bool):
+        raise ValueError(f"step: expected a whole number, got {step!r:.40}")
+    for key in ("pretraining", "fine_tuning"):
+        if not isinstance(getattr(config, key), Mapping | None):
+            raise ValueError(f"{key}: expected a mapping or null")
 
 
 def window_options(max_positions: int) -> dict[str, int]:

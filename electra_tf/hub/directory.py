@@ -35,6 +35,7 @@ from electra_tf.text.vocab import ADDED, Vocab, load_vocab
 CONFIG, VOCAB, WEIGHTS = "config.json", "vocab.txt", "model.safetensors"
 SLOTS = "optimizer.safetensors"
 OPTIONAL = (SLOTS, ADDED)  # files that only some models have
+FILES = (CONFIG, VOCAB, WEIGHTS, *OPTIONAL)
 _TABLES = "embeddings/"
 # Where a model has the differences, and their normalisation.
 _DIFFERENCES = "discriminator/embedding_differences/"

@@ -44,6 +44,11 @@ from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.vocab import Vocab
 
 CONFIG = "config.json"
+# Files that a model may have, of transformers and sentence-transformers.
+FILES = (
+    CONFIG, *stores.WEIGHTS, *huggingface_tokenizer.FILES, answerable.FILE,
+    *meaning.FILES, *modules.FILES,
+)  # fmt: skip
 # Constants that older versions saved, not weights.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 

@@ -305,10 +305,7 @@ def content(
       strip_accents: see `Tokenizer`.
     """
     specials = {token: vocab.ids[token] for token in ROLES.values()}
-    # Tokens behind the vocabulary are not pieces of words.
-    size, added = len(vocab), {token.text for token in vocab.added}
-    while vocab.tokens[size - 1] in added:
-        size -= 1
+    size = vocab.size_without_added
 
     def special(token: str) -> dict[str, Any]:
         return {"SpecialToken": {"id": token, "type_id": 0}}

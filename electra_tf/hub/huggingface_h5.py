@@ -81,5 +81,7 @@ def _named(place: str) -> tuple[str, bool]:
     models = [i for i, part in enumerate(parts) if part.startswith("tf_")]
     parts = parts[models[0] + 1 :] if models else parts
     leaf = parts.pop()
-    words = [part.replace("layer_._", "layer.") for part in parts]
+    # Keras' name of a part may precede PyTorch's: mlm___cls.
+    words = [part.rpartition("___")[2] for part in parts]
+    words = [word.replace("layer_._", "layer.") for word in words]
     return ".".join([*words, _LEAVES.get(leaf, leaf)]), leaf == "kernel"

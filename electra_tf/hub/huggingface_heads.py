@@ -122,12 +122,15 @@ def task_of(
     number = found[mark][0] if found[mark] else 0
     if not math.prod(found[mark]):
         raise UserError(f"{fields.path}: {mark} is empty; expected a head")
+    dropout = float(fields.get("classifier_dropout", (int, float), dropout))
+    if not 0 <= dropout < 1:
+        raise fields.error("classifier_dropout", "at least 0 and below 1")
     return TaskHeadConfig(
         kind="sequence" if sequence else "token",
         num_labels=number,
         labels=_labels(fields, number, assumed),
         hidden_layer=sequence,
-        dropout=float(fields.get("classifier_dropout", (int, float), dropout)),
+        dropout=dropout,
     )
 
 

@@ -26,6 +26,7 @@ _NUMBER, _ONE, _SET = (
 )  # fmt: skip
 # sentence-transformers' file, and its keys in config.json, new and old.
 _BESIDE = "config_sentence_transformers.json"
+FILES = (_BESIDE,)
 _PAIRS, _OLD_ACTIVATION = (
     "sentence_transformers", "sbert_ce_default_activation_function",
 )  # fmt: skip
@@ -230,11 +231,7 @@ def heard(
         )
     sigmoid = activation == _SIGMOID
     if problem == _SET or (task.num_labels > 1 and sigmoid):
-        labels = task.labels or unnamed(task.num_labels)
-        return _about(
-            config, "classification",
-            {"multi_label": True}, {"labels": list(labels), "pairs": "either"},
-        )  # fmt: skip
+        return sets_of_labels(config)
     if task.num_labels > 1 and problem == _NUMBER:
         assumed.append(
             f"problem_type {_NUMBER}: its {task.num_labels} numbers are taken "
@@ -249,6 +246,20 @@ def heard(
     found["options"]["max_seq_length"] = longest
     found["options"]["max_query_length"] = max(1, longest // 2)
     return found
+
+
+def sets_of_labels(config: DirectoryConfig) -> dict[str, Any]:
+    """Makes the record of a classifier that decides on each label by itself.
+
+    Args:
+      config: config of the model, with its head.
+    """
+    assert isinstance(config.task, TaskHeadConfig)
+    labels = config.task.labels or unnamed(config.task.num_labels)
+    return _about(
+        config, "classification",
+        {"multi_label": True}, {"labels": list(labels), "pairs": "either"},
+    )  # fmt: skip
 
 
 def named(config: DirectoryConfig) -> DirectoryConfig:

@@ -6,6 +6,7 @@ from electra_tf import files
 from electra_tf.errors import UserError
 
 _MODULES = "modules.json"
+FILES = (_MODULES,)
 
 
 def model_folder(directory: str) -> tuple[str, list[str]]:

@@ -24,8 +24,10 @@ from electra_tf.text.vocab import (
 )
 
 VOCAB, SETTINGS = "vocab.txt", "tokenizer_config.json"
+_MODEL = "config.json"  # of the model; may name the tokenizer's class
 _SENTENCES = "sentence_bert_config.json"  # of sentence-transformers
 FAST, SPECIALS_MAP = "tokenizer.json", "special_tokens_map.json"
+FILES = (VOCAB, SETTINGS, FAST, SPECIALS_MAP, ADDED, _SENTENCES)
 # Classes that execute the file unchanged, in versions 4 and 5 of transformers;
 # and those that make their own normaliser from the settings.
 _AS_WRITTEN = ("PreTrainedTokenizer", "TokenizersBackend")
@@ -94,6 +96,7 @@ def read(
             files.join(directory, FAST),
         )
     )
+    settings = _with_class(directory, settings)
     assumed: list[str] = []
     roles = _roles(directory, settings)
     if vocab is None:
@@ -106,6 +109,17 @@ def read(
     if vocab is not None:
         assumed += notes + _differences(settings, fast, roles, chinese)
     return TokenizerFiles(vocab, lower_case, strip_accents, tuple(assumed))
+
+
+def _with_class(directory: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings with the class that the model's config names, if
+    they name none.
+    """
+    beside = files.join(directory, _MODEL)
+    if settings.get("tokenizer_class") is not None or not files.exists(beside):
+        return settings
+    named = read_json(beside).get("tokenizer_class")
+    return settings | ({"tokenizer_class": named} if named else {})
 
 
 def _lower_cases_first(directory: str) -> bool:
@@ -129,11 +143,18 @@ def _roles(directory: str, settings: dict[str, Any]) -> dict[str, str]:
 def _named_as_ours(
     tokens: tuple[str, ...], roles: dict[str, str], assumed: list[str]
 ) -> tuple[str, ...]:
-    """Returns the tokens, with BERT's names for the special ones."""
+    """Returns the tokens, with BERT's names for the special ones.
+
+    A token in two roles keeps the first: padding with [SEP] must not take the
+    name of the separator away.
+    """
     result, notes = list(tokens), []
+    taken: set[str] = set()
     for role, ours in ROLES.items():
         theirs = roles[role]
-        if theirs == ours or theirs not in result:
+        again = theirs in taken
+        taken.add(theirs)
+        if theirs == ours or again or theirs not in result:
             continue
         place = result.index(theirs)
         if ours in result:  # an ordinary token, which no text gives
@@ -220,23 +241,31 @@ def _vocab(
     rows: int | None,
     assumed: list[str],
 ) -> Vocab | None:
-    path = files.join(directory, VOCAB)
+    lines = path = files.join(directory, VOCAB)
     model = mapping(fast.get("model"))
-    if files.exists(path):
-        tokens = _distinct(_restored(read_tokens(path)), assumed)
-    elif not model:
-        assumed.append(f"no vocabulary: neither {VOCAB} nor {FAST} is there")
-        return None
-    else:
+    whole = _prefixes_words(model)
+    if whole or (model and not files.exists(lines)):
         path = files.join(directory, FAST)
         found = _tokens(model, fast, path, assumed)
         if found is None:
             return None
-        tokens = _restored(found)
-    added = _added(directory, settings, fast, path)
-    _add_specials(added, directory, settings, tokens, rows, assumed)
+        tokens = restored(found)
+        if files.exists(lines) and _lines_differ(lines, tokens, model, roles):
+            assumed.append(
+                f"the vocabulary is that of {FAST}, which its libraries use "
+                f"too; {VOCAB} beside it has others"
+            )
+    elif files.exists(lines):
+        tokens = _distinct(restored(read_tokens(lines)), assumed)
+    else:
+        assumed.append(f"no vocabulary: neither {VOCAB} nor {FAST} is there")
+        return None
+    added, further = _added(directory, settings, fast, path)
+    further += map(AddedToken, _further_specials(directory, settings))
+    _add_last(added, further, tokens, rows, assumed)
     names = {token.text: number for token, number in added.items()}
     tokens = extended_by(tokens, names, path)
+    tokens = _with_rows(tokens, added, rows, assumed)
     for role, other in (("cls_token", "bos_token"), ("sep_token", "eos_token")):
         instead = settings.get(other)
         if roles[role] not in tokens and instead in tokens:
@@ -258,6 +287,36 @@ def _vocab(
                 "--vocab)"
             )
         raise UserError(f"{path}: {error}{hint}") from error
+
+
+def _prefixes_words(model: dict[str, Any]) -> bool:
+    """Returns whether a model of tokenizer.json is WordPiece with ##."""
+    return (
+        model.get("type", "WordPiece") == "WordPiece"  # old files lack it
+        and model.get("continuing_subword_prefix", "##") == "##"
+        and bool(mapping(model.get("vocab")))
+    )
+
+
+def _lines_differ(
+    path: str,
+    tokens: tuple[str, ...],
+    model: dict[str, Any],
+    roles: dict[str, str],
+) -> bool:
+    """Returns whether vocab.txt has other tokens than tokenizer.json.
+
+    Added tokens may be in both, or in the latter alone.
+
+    Raises:
+      UserError: vocab.txt is damaged.
+    """
+    lines = _distinct(restored(read_tokens(path)), [])
+    special = {*SPECIALS, *roles.values()}
+    if len(set(lines) - {""}) < len(lines) or special.isdisjoint(lines):
+        load_vocab(path)  # its error says where
+    count = max([-1, *mapping(model.get("vocab")).values()]) + 1
+    return lines != tokens[: len(lines)] or len(lines) < count
 
 
 def _distinct(tokens: tuple[str, ...], assumed: list[str]) -> tuple[str, ...]:
@@ -315,10 +374,13 @@ def _tokens(
     return tuple(places.get(i, f"{_LINE_SEPARATOR}{i}") for i in range(size))
 
 
-def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
+def restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
     """Restores an empty token to the line separator that it was.
 
     The common Chinese vocabulary has U+2028 and ##U+2028.
+
+    Args:
+      tokens: the lines of a file; they are returned where none is empty.
     """
     if tokens.count("") != 1 or not tokens[-1]:
         return tokens
@@ -332,46 +394,64 @@ def _restored(tokens: tuple[str, ...]) -> tuple[str, ...]:
 
 def _added(
     directory: str, settings: dict[str, Any], fast: dict[str, Any], path: str
-) -> dict[AddedToken, int]:
+) -> tuple[dict[AddedToken, int], list[AddedToken]]:
     """Returns the added tokens, which stay whole, and their ids.
+
+    Those that only a further file lists come after all others, whatever id it
+    gives them; they are the second result.
 
     Raises:
       UserError: a token stays whole only between spaces.
     """
-    listed = fast.get("added_tokens")
-    if not isinstance(listed, list):
-        numbered = mapping(settings.get("added_tokens_decoder"))
-        listed = [
+    found: dict[AddedToken, int] = {}
+    further: dict[AddedToken, int] = {}
+    texts = set(SPECIALS)
+    for place, listed in enumerate(_listed(directory, settings, fast)):
+        for about in map(mapping, listed):
+            text, number = about.get("content"), about.get("id")
+            if not isinstance(text, str) or type(number) is not int:
+                raise UserError(
+                    f"{path}: an added token without content or id: "
+                    f"{about!r:.60}"
+                )
+            if text in texts:
+                continue
+            if about.get("single_word"):
+                raise UserError(
+                    f"{path}: the added token {text!r} is whole only where it "
+                    "is a word by itself (single_word), which is not "
+                    "supported; set single_word to false, or give another "
+                    "vocabulary (vocab, --vocab)"
+                )
+            token = AddedToken(text, about.get("normalized") is not False)
+            (further if place else found)[token] = number
+        texts |= {token.text for token in (*found, *further)}
+    return found, sorted(further, key=lambda token: further[token])
+
+
+def _listed(
+    directory: str, settings: dict[str, Any], fast: dict[str, Any]
+) -> list[list[Any]]:
+    """Returns the lists of added tokens, that of tokenizer.json first."""
+    numbered = mapping(settings.get("added_tokens_decoder"))
+    found = [
+        items(fast.get("added_tokens")),
+        [
             {**mapping(about), "id": int(number)}
             for number, about in numbered.items()
             if number.isdecimal()
-        ]
+        ],
+    ]
     beside = files.join(directory, ADDED)
-    if not listed and files.exists(beside):
+    if not numbered and files.exists(beside):
         special = _further_specials(directory, settings)
-        listed = [
-            {"content": token, "id": i, "normalized": token not in special}
-            for token, i in read_json(beside).items()
-        ]
-    found: dict[AddedToken, int] = {}
-    for about in map(mapping, listed):
-        text, number = about.get("content"), about.get("id")
-        if not isinstance(text, str) or type(number) is not int:
-            raise UserError(
-                f"{path}: an added token without content or id: {about!r:.60}"
-            )
-        if text in SPECIALS:
-            continue
-        if about.get("single_word"):
-            raise UserError(
-                f"{path}: the added token {text!r} is whole only where it is a "
-                "word by itself (single_word), which is not supported; set "
-                "single_word to false, or give another vocabulary (vocab, "
-                "--vocab)"
-            )
-        token = AddedToken(text, about.get("normalized") is not False)
-        found[token] = number
-    return found
+        found.append(
+            [
+                {"content": token, "id": i, "normalized": token not in special}
+                for token, i in read_json(beside).items()
+            ]
+        )
+    return [listed for listed in found if listed]
 
 
 def _further_specials(directory: str, settings: dict[str, Any]) -> list[str]:
@@ -388,18 +468,18 @@ def _further_specials(directory: str, settings: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _add_specials(
+def _add_last(
     added: dict[AddedToken, int],
-    directory: str,
-    settings: dict[str, Any],
+    further: Iterable[AddedToken],
     tokens: tuple[str, ...],
     rows: int | None,
     assumed: list[str],
 ) -> None:
-    """Adds special tokens that have no id of their own: they come last."""
-    texts = {token.text for token in added}
-    for text in _further_specials(directory, settings):
-        if text in texts or text in SPECIALS:
+    """Adds tokens that have no id of their own: they come last."""
+    texts = {*SPECIALS, *(token.text for token in added)}
+    for token in further:
+        text = token.text
+        if text in texts:
             continue
         number = max([len(tokens) - 1, *added.values()]) + 1
         if text in tokens:
@@ -410,7 +490,33 @@ def _add_specials(
                 f"{number}, and the table has {rows} rows"
             )
             continue
-        added[AddedToken(text)] = number
+        added[token] = number
+        texts.add(text)
+
+
+def _with_rows(
+    tokens: tuple[str, ...],
+    added: dict[AddedToken, int],
+    rows: int | None,
+    assumed: list[str],
+) -> tuple[str, ...]:
+    """Leaves out added tokens at the end that the table has no row for.
+
+    Such a model works there until a text has the token.
+    """
+    texts = {token.text: token for token in added}
+    left_out = []
+    while rows is not None and len(tokens) > rows and tokens[-1] in texts:
+        left_out.append(tokens[-1])
+        del added[texts[tokens[-1]]]
+        tokens = tokens[:-1]
+    if left_out:
+        listed = ", ".join(map(repr, reversed(left_out)))
+        assumed.append(
+            f"split like other words, as the table has {rows} rows and none "
+            f"for them: the added tokens {listed}"
+        )
+    return tokens
 
 
 def _never_split(

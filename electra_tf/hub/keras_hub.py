@@ -21,7 +21,9 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.hub import config as configs
+from electra_tf.hub import huggingface_meaning as meaning
 from electra_tf.hub import keras_hub_heads as heads
+from electra_tf.hub import keras_hub_tokenizer as tokenizers
 from electra_tf.hub import names
 from electra_tf.hub.checkpoint import (
     NETWORKS,
@@ -33,24 +35,23 @@ from electra_tf.hub.checkpoint import (
     is_pair,
     joined,
     left_out,
-    split_elsewhere,
     write_each,
 )
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.huggingface_tokenizer import read_json
 from electra_tf.hub.names import Network
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
-from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.text.vocab import Vocab
 
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
-_VOCAB = "assets/tokenizer/vocabulary.txt"
+CONFIG = "config.json"
 # One file, or an index of several.
 _WEIGHTS, _INDEX = "model.weights.h5", "model.weights.json"
 # Further files of a preset, besides its config and its shards.
 _FILES = (
-    TOKENIZER, _VOCAB, _WEIGHTS, _INDEX,
+    tokenizers.SETTINGS, tokenizers.VOCAB, _WEIGHTS, _INDEX,
     heads.TASK, heads.WEIGHTS, heads.NAMES, "preprocessor.json",
 )  # fmt: skip
+FILES = (CONFIG, *_FILES)
 _EPSILON = 1e-12  # the backbone's, which cannot be set
 # Their argument -> our field.
 _SIZES = {
@@ -63,17 +64,6 @@ _SIZES = {
     "max_sequence_length": "max_positions",
     "num_segments": "type_vocab_size",
 }
-# Differences of KerasHub 0.32's tokenizer from ours.
-_TOKENIZER_NOTE = (
-    "its tokenizer takes two words around a no-break or another wide space "
-    "for one, [UNK]; splits at soft hyphens, zero-width and control "
-    "characters, which are dropped here; has words of over 100 bytes as "
-    "[UNK] (over 200 characters here)"
-)
-_FOLDING_NOTE = (
-    "its tokenizer lower-cases by folding compatible characters as well: ß "
-    "to ss, … to ..., ™ to tm, fullwidth letters to ASCII"
-)
 _LEAST_BYTES = 2  # bytes of a parameter, at least
 _POOLER = ("pooled_dense/kernel", "pooled_dense/bias")
 
@@ -124,7 +114,7 @@ def _read_one(
 ) -> Checkpoint:
     """Opens a preset; only its head, if any, shows which network it is."""
     model = _model_config(path)
-    vocab, lower_case, strip_accents, assumed = _read_tokenizer(path, given)
+    vocab, lower_case, strip_accents, assumed = tokenizers.read(path, given)
     head, assumptions = heads.read(path, model.hidden_size)
     assumed += assumptions
     if head is not None:
@@ -141,6 +131,9 @@ def _read_one(
         token_lm_head=part != "generator" or head is not None,
         task=head.task if head else None,
     )
+    if head is not None and head.gives_sets:
+        about = meaning.sets_of_labels(config)
+        config = meaning.named(dataclasses.replace(config, fine_tuning=about))
     config = configs.override(config, overrides)
     weights_file = _weights_file(path)
     _check_size(config, path, weights_file)
@@ -288,24 +281,6 @@ def _named_errors(path: str) -> Iterator[None]:
         ) from error
 
 
-def _read_tokenizer(
-    path: str, vocab: Vocab | None
-) -> tuple[Vocab | None, bool, bool | None, list[str]]:
-    """Returns vocabulary, lower_case, strip_accents, and what was assumed."""
-    vocab_file = files.join(path, _VOCAB)
-    if vocab is None and not files.exists(vocab_file):
-        return None, True, None, [f"no vocabulary: {_VOCAB} is not there"]
-    vocab = vocab or load_vocab(vocab_file)
-    file = files.join(path, TOKENIZER)
-    settings: Any = read_json(file).get("config") if files.exists(file) else {}
-    if not isinstance(settings, dict):
-        raise UserError(f"{file}: config: expected the tokenizer's arguments")
-    # Defaults of its class.
-    lower_case = settings.get("lowercase", False) is True
-    strip_accents = settings.get("strip_accents", False) is True
-    return vocab, lower_case, strip_accents, []
-
-
 def write(
     path: str, checkpoint: Checkpoint, part: Part = "both"
 ) -> tuple[str, ...]:
@@ -342,7 +317,7 @@ def _write_one(
     model = getattr(config, part)
     notes = _inexact(model)
     backbone = _backbone(model)
-    tokenizer, preprocessor = _tokenizer(checkpoint), None
+    tokenizer, preprocessor = tokenizers.make(checkpoint), None
     if tokenizer is not None:
         preprocessor = heads.preprocessor(tokenizer, config, part)
     task = heads.attach(backbone, config, part, preprocessor)
@@ -368,13 +343,7 @@ def _write_one(
         "its pooler, which ELECTRA does not have, is the identity: "
         "pooled_output is tanh of the first token's state"
     )
-    if tokenizer is None:
-        notes.append("no tokenizer: the source has no vocabulary")
-    else:
-        notes.append(_TOKENIZER_NOTE)
-        notes += split_elsewhere(checkpoint.vocab)
-        if config.lower_case:
-            notes.append(_FOLDING_NOTE)
+    notes += tokenizers.notes_on(checkpoint)
     with tempfile.TemporaryDirectory() as local:
         (task or backbone).save_to_preset(local)
         if task is not None:
@@ -387,21 +356,6 @@ def _write_one(
             tokenizer.save_to_preset(local)
         _copy(local, directory)
     return notes
-
-
-def _tokenizer(checkpoint: Checkpoint) -> keras.Layer | None:
-    """Returns KerasHub's tokenizer for the checkpoint's vocabulary, if any."""
-    import keras_hub
-
-    config, vocab = checkpoint.config, checkpoint.vocab
-    if vocab is None:
-        return None
-    strip = config.strip_accents
-    return keras_hub.models.ElectraTokenizer(
-        vocabulary=list(vocab.tokens),
-        lowercase=config.lower_case,
-        strip_accents=config.lower_case if strip is None else strip,
-    )
 
 
 def _inexact(model: ModelConfig) -> list[str]:

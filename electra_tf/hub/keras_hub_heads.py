@@ -22,6 +22,7 @@ TASK, WEIGHTS = "task.json", "task.weights.h5"
 NAMES = "class_names.json"
 _CLASSIFIER, _MASKED_LM = "ElectraTextClassifier", "ElectraMaskedLM"
 _TANH = "tanh_gelu"
+_SIGMOID = "sigmoid"
 _LONGEST_ROW = 512  # default of a preprocessor
 
 
@@ -36,10 +37,12 @@ class Head:
     Attributes:
       task: config of a classifier; None for a masked LM.
       gelu: form of a masked LM's GELU; None for a classifier.
+      gives_sets: whether each of a classifier's labels is decided by itself.
     """
 
     task: TaskHeadConfig | None
     gelu: Gelu | None
+    gives_sets: bool = False
 
     @property
     def part(self) -> Network:
@@ -75,7 +78,9 @@ def read(path: str, hidden_size: int) -> tuple[Head | None, list[str]]:
     try:
         if kind == _CLASSIFIER:
             task, assumed = _classifier(path, settings, hidden_size)
-            return Head(task, None), assumed
+            sets = task.num_labels > 1
+            sets = sets and settings.get("activation") == _SIGMOID
+            return Head(task, None, sets), assumed
         if kind == _MASKED_LM:
             return Head(None, _gelu(settings)), []
         raise _OtherHead(f"its task is '{name}'")
@@ -100,9 +105,10 @@ def _classifier(
         raise _OtherHead(f"its hidden layer's activation is {inner}")
     assumed = []
     activation = settings.get("activation")
-    if activation not in (None, "linear", "softmax"):
-        assumed.append(f"logits, without its activation {activation}")
     classes, dropout = settings.get("num_classes"), settings.get("dropout", 0.1)
+    known = ["linear", "softmax"] + [_SIGMOID] * (classes != 1)
+    if activation is not None and activation not in known:
+        assumed.append(f"logits, without its activation {activation}")
     if type(classes) is not int:
         raise UserError(
             f"config.num_classes: expected a whole number, got {classes!r}"
@@ -187,10 +193,17 @@ def attach(
         backbone,
         task.num_labels,
         preprocessor,
+        activation=_SIGMOID if _gives_sets(config) else None,
         hidden_dim=model.hidden_size if task.hidden_layer else None,
         hidden_activation=task.hidden_activation,
         dropout=task.dropout,
     )
+
+
+def _gives_sets(config: DirectoryConfig) -> bool:
+    """Returns whether a text may have several of a classifier's labels."""
+    options = (config.fine_tuning or {}).get("options") or {}
+    return bool(options.get("multi_label"))
 
 
 def preprocessor(
@@ -227,21 +240,29 @@ def write_names(directory: str, config: DirectoryConfig) -> list[str]:
     Returns:
       Sentences on what its outputs lack there.
     """
-    task = config.task
+    task, notes = config.task, []
     if not isinstance(task, TaskHeadConfig):
         return []
     if task.labels is not None:
         text = json.dumps(list(task.labels), indent=2, ensure_ascii=False)
         files.write_text(files.join(directory, NAMES), text + "\n")
-        return [
+        notes.append(
             f"its classes are numbers there; {NAMES} beside it names them "
             "in their order"
-        ]
+        )
+    if _gives_sets(config):
+        notes.append(
+            "its outputs are probabilities of each label (sigmoid); compiled "
+            "by itself it has the loss of one label: compile it with "
+            "binary_crossentropy"
+        )
     state = (config.fine_tuning or {}).get("state") or {}
     offset, scale = state.get("offset", 0.0), state.get("scale", 1.0)
-    if (offset, scale) == (0.0, 1.0):
-        return []
-    return [
-        f"its output is what is here multiplied by {scale:g}, and {offset:g} "
-        "added"
-    ]
+    if (offset, scale) != (0.0, 1.0):
+        notes.append(
+            f"its output is what is here multiplied by {scale:g}, and "
+            f"{offset:g} added"
+        )
+    if state.get("activation") == _SIGMOID:
+        notes.append("its output is the score before the sigmoid")
+    return notes

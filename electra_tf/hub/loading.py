@@ -34,8 +34,10 @@ FORMATS = {
     "huggingface": "huggingface",
     "keras_hub": "keras_hub",
 }
-# Files that are never downloaded: other frameworks' copies of the weights.
-_IGNORED = ["tf_model.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite", "onnx/*"]
+# TensorFlow's weights, which are downloaded where there are no others.
+_H5 = "tf_model.h5"
+# Files that are not downloaded: other frameworks' copies of the weights.
+_IGNORED = [_H5, "*.msgpack", "*.onnx", "*.ot", "*.tflite", "onnx/*"]
 # Files of a run of ours before it has a model.
 _UNFINISHED = ("checkpoints", "trial_1")
 # Shipped models, each a folder of its name among the package's files.
@@ -116,9 +118,14 @@ def _from_hugging_face(name: str) -> str:
     import huggingface_hub
 
     name, _, revision = name.partition("@")
-    return huggingface_hub.snapshot_download(
+    folder = huggingface_hub.snapshot_download(
         name, revision=revision or None, ignore_patterns=_IGNORED
     )
+    if set(WEIGHTS).isdisjoint(files.list_directory(folder)):
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision or None, allow_patterns=[_H5]
+        )
+    return folder
 
 
 def _from_kaggle(name: str) -> str:

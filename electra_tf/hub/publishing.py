@@ -5,7 +5,7 @@ from typing import Any
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.hub import directory
+from electra_tf.hub import directory, loading
 
 # Files that are not published: the state of training.
 _PRIVATE = ("*.tmp-*", "optimizer*", "checkpoints/*")
@@ -72,6 +72,11 @@ def _model_in(path: str) -> str:
         name.endswith((".safetensors", ".bin", ".h5")) for name in names
     ):
         return path
+    others = [name for name in loading.FORMATS if name != "electra_tf"]
+    if not directory.recognises(path) and any(
+        loading.format_module(name).recognises(path) for name in others
+    ):
+        return path  # a TF1 checkpoint, or two networks in two folders
     return directory.find(path)
 
 

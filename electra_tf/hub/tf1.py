@@ -37,9 +37,10 @@ from electra_tf.hub.config import DirectoryConfig
 from electra_tf.hub.names import EXTRA, shapes
 from electra_tf.models.config import GENERATOR_KINDS, ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
-from electra_tf.text.vocab import Vocab, load_vocab
+from electra_tf.text.vocab import ADDED, Vocab, load_vocab
 
 CONFIG, VOCAB = "config.json", "vocab.txt"
+FILES = (CONFIG, VOCAB, ADDED)  # beside the checkpoint, which has a number
 _STEP = "global_step"
 _SLOTS = ("adam_m", "adam_v")
 # A key of TensorFlow 2's object checkpoints that name-based ones lack.

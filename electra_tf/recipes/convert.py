@@ -96,6 +96,7 @@ def convert(
     from electra_tf.hub import checkpoint as checkpoints
     from electra_tf.hub import config as configs
     from electra_tf.hub import loading, vocab_extension
+    from electra_tf.hub.aside import written_aside
     from electra_tf.prediction import task_of_model
 
     if (
@@ -138,5 +139,15 @@ def convert(
     if slots_lost:
         checkpoint = dataclasses.replace(checkpoint, slots=None)
     report = checkpoints.report(checkpoint, part)
-    lost = loading.format_module(to).write(output, checkpoint, part)
+    written = loading.format_module(to)
+    belongings = list(written.FILES)
+    # Two networks in two folders would be read in place of one.
+    if to in _SINGLE and checkpoints.is_pair(output, written.recognises):
+        belongings += [
+            f"{network}/{name}"
+            for network in checkpoints.NETWORKS
+            for name in written.FILES
+        ]
+    with written_aside(output, belongings) as aside:
+        lost = written.write(aside, checkpoint, part)
     return Converted(output, to, report, tuple(lost), slots_lost)

@@ -324,7 +324,7 @@ class Tokenizer(tf.Module):
         if single:
             text = tf.reshape(tf.convert_to_tensor(text), [1])
             if pair is not None:
-                pair = tf.reshape(tf.convert_to_tensor(pair), [1])
+                pair = tf.reshape(tf.convert_to_tensor(pair, tf.string), [-1])
         rows = self.rows(
             text,
             pair,
@@ -364,7 +364,7 @@ class Tokenizer(tf.Module):
           as RaggedTensors [batch, (length)].
 
         Raises:
-          UserError: `max_length` leaves no room for the special tokens.
+          UserError: `max_length` is too small, or `pair` of another length.
         """
         specials = 2 if pair is None else 3
         if max_length is not None and max_length < specials:
@@ -373,7 +373,10 @@ class Tokenizer(tf.Module):
                 " the special tokens"
             )
         room = None if max_length is None else max_length - specials
-        texts = [text] if pair is None else [text, pair]
+        texts = [as_batch(t) for t in (text, pair) if t is not None]
+        if len({t.shape[0] for t in texts} - {None}) > 1:
+            first, second = (t.shape[0] for t in texts)
+            raise UserError(f"pair: {second} second texts for {first} first")
         spans = []
         if return_offsets:
             found = [
@@ -584,13 +587,13 @@ def _matchable(vocab: Vocab) -> list[str]:
 
     The WordPiece compiler refuses a bare "##" and NUL, and matches tokens with
     spaces across words. "#" is a word by itself, and control characters are
-    dropped, so none of these can be in a word; nor can their replacements.
-    Added tokens are found before words are split.
+    dropped, so neither these nor their replacements can be in a word. Added
+    tokens behind the vocabulary are no words.
     """
-    added = {token.text for token in vocab.added}
+    size = vocab.size_without_added
     return [
         f"##\x01{i}"
-        if token == "##" or token in added or _BETWEEN_WORDS.search(token)
+        if token == "##" or i >= size or _BETWEEN_WORDS.search(token)
         else token
         for i, token in enumerate(vocab.tokens)
     ]

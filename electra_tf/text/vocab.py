@@ -42,7 +42,7 @@ class Vocab:
 
     Attributes:
       tokens: the tokens; "##" marks a piece that continues a word.
-      added: the tokens that are not pieces of words but stay whole.
+      added: the tokens that stay whole, wherever they are in a text.
     """
 
     tokens: tuple[str, ...]
@@ -66,6 +66,16 @@ class Vocab:
     def continues(self) -> tuple[bool, ...]:
         """For each token, whether it continues a word ("##ing")."""
         return tuple(token.startswith("##") for token in self.tokens)
+
+    @functools.cached_property
+    def size_without_added(self) -> int:
+        """The number of tokens before the added ones at the end, which are no
+        pieces of words; added ones among the others are pieces as well.
+        """
+        size, added = len(self.tokens), {token.text for token in self.added}
+        while size and self.tokens[size - 1] in added:
+            size -= 1
+        return size
 
     @property
     def pad_id(self) -> int:
