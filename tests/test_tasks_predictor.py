@@ -489,12 +489,8 @@ def test_flags_without_an_effect_are_refused(model, tmp_path):
         (rows, {"delimiter": ";"}, "--delimiter: is for CSV; .* as jsonl"),
         (table, {"delimiter": ";", "format": "tsv"}, "--delimiter: is for CSV"),
         (table, {"num_workers": 2}, "--num_workers=2: only with --runner=beam"),
-        (
-            table,
-            {"beam_args": "--x"},
-            "--beam_args=--x: only with --runner=beam",
-        ),
-        (table, {"rows_per_shard": 9}, "--rows_per_shard: is for --runner"),
+        (table, {"beam_args": "--x"}, "--beam_args=--x: only with --runner"),
+        (table, {"rows_per_shard": 9}, "--rows_per_shard=9: only with"),
     ):
         with pytest.raises(UserError, match=message):
             predict(model, source, str(tmp_path / "x.jsonl"), **options)
