@@ -75,6 +75,16 @@ def test_a_side_that_dies_is_reported_with_its_last_words(peers):
         worker.ask({})
     with pytest.raises(workers.SideError, match="cannot run /no/python"):
         workers.Worker("late.py", {}, python="/no/python")
+    peers(
+        "large.py",
+        """
+        import os, signal
+        return {}, lambda request: os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    worker = workers.Worker("large.py", {})
+    with pytest.raises(workers.SideError, match="-9\nkilled.*--peers=few"):
+        worker.ask({})
 
 
 @pytest.fixture

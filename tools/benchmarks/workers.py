@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,11 @@ class Worker:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
         tail = "\n".join(lines[-15:])
+        if status == -signal.SIGKILL:  # it had no last words of its own
+            tail = (
+                "killed: by the system, unless by you, as memory for all sides "
+                "at once is short; take --peers=few, or smaller batches"
+            )
         return f"{self._script} ended with status {status}\n{tail}"
 
 
