@@ -83,7 +83,7 @@ def test_a_side_that_dies_is_reported_with_its_last_words(peers):
         """,
     )
     worker = workers.Worker("large.py", {})
-    with pytest.raises(workers.SideError, match="-9\nkilled.*--peers=few"):
+    with pytest.raises(workers.SideError, match=r"-9\nkilled.*--peers=few"):
         worker.ask({})
 
 
