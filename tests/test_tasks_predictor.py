@@ -6,6 +6,7 @@ import datetime
 import decimal
 import gzip
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -540,6 +541,23 @@ def test_columns_of_any_type_are_repeated(model, tmp_path, ending):
         "picture": '{"bytes": {"b64": "/w=="}, "days": ["2020-01-02"]}',
     }
     assert "is empty" in second["error"] and second["day"] == ""
+
+
+def test_numbers_that_json_lacks_are_null(model, tmp_path):
+    """NaN is no JSON: readers other than Python's refuse such a line."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    numbers = {"x": [math.nan, 1.5], "y": [[math.inf, 2.0], None]}
+    source, target = tmp_path / "in.parquet", tmp_path / "out.jsonl"
+    parquet.write_table(pa.table({"text": ["a", "b"]} | numbers), source)
+    row_answers.predict_file(electra_tf.load(model), str(source), str(target))
+    first, second = (
+        json.loads(line, parse_constant=pytest.fail)
+        for line in target.read_text().splitlines()
+    )
+    assert (first["x"], first["y"]) == (None, [None, 2.0])
+    assert (second["x"], second["y"]) == (1.5, None)
+    assert prediction_files.dumps(np.array([np.nan, 1])) == "[null, 1.0]"
 
 
 def test_times_that_python_cannot_hold_are_texts(tmp_path):

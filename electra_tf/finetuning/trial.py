@@ -220,7 +220,7 @@ def run_trial(
         "scores": scores,
         "state": task.state,
     }
-    text = prediction_files.dumps(result)
+    text = prediction_files.dumps(result, nan=True)  # if training diverged
     team.barrier()  # until all have read what they need
     if team.is_chief:
         _save_models(

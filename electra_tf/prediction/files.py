@@ -8,6 +8,7 @@ import decimal
 import gzip
 import io
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
@@ -23,14 +24,22 @@ from electra_tf.text import inputs
 _BREAKS = str.maketrans("\t\r\n", "   ")
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any, nan: bool = False) -> str:
     """Formats a value as a line of JSON.
 
     NumPy's values become Python's. Of what Parquet and Arrow have and JSON has
     not, dates and times are texts in ISO 8601, decimal numbers and durations
     texts of their digits, and bytes texts, or {"b64": ...} if not UTF-8.
+
+    Args:
+      value: the value.
+      nan: whether NaN and infinite numbers are written as Python's `json` reads
+        them; they are null if not, as in JSON.
     """
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    try:
+        return _dumped(value, nan)
+    except ValueError:
+        return _dumped(_finite(value), nan)
 
 
 def write_jsonl(path: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -160,6 +169,23 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else dumps(value)
+
+
+def _dumped(value: Any, nan: bool) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=nan, default=_plain)
+
+
+def _finite(value: Any) -> Any:
+    """Returns plain values, with None for numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    return _finite(_plain(value))
 
 
 def _plain(value: Any) -> Any:
