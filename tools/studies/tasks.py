@@ -18,6 +18,14 @@ GLUE = {
     "rte": ("accuracy", "RTE"),
 }
 TASKS = {**GLUE, "conll2000": ("f1", "CoNLL-2000 F1")}
+# A task with few training rows, where more depends on the pre-training: name
+# -> the task, its settings of training, and its title.
+FEW: dict[str, tuple[str, Mapping[str, Any], str]] = {
+    "conll2000_1000": (
+        "conll2000", {"max_train_examples": 1000, "num_train_epochs": 10.0},
+        "CoNLL-2000 F1, 1,000 sentences",
+    ),
+}  # fmt: skip
 
 
 def folders(glue: str, conll: str) -> dict[str, str]:
@@ -37,7 +45,7 @@ def finetune(
     """Fine-tunes once; keeps the report, removes the weights.
 
     Args:
-      task: one of TASKS.
+      task: one of TASKS, or of FEW.
       folder: the run directory.
       train: settings of training, which override the task's.
       **others: further arguments of `electra_tf.finetune`.
@@ -47,10 +55,11 @@ def finetune(
     """
     from electra_tf.recipes import finetune as recipe
 
+    whole, few, _ = FEW.get(task, (task, {}, ""))
     found = recipe.finetune(
         folder,
-        config=str(CONFIGS / f"{task}.yaml"),
-        train=train,
+        config=str(CONFIGS / f"{whole}.yaml"),
+        train={**few, **train},
         num_trials=1,
         progress=False,
         **others,
@@ -95,7 +104,8 @@ def score(row: Row) -> float | None:
 
     None if the row lacks it.
     """
-    metric, _ = TASKS[row["measure"]]
+    name = row["measure"]
+    metric, _ = TASKS[FEW[name][0] if name in FEW else name]
     for split in ("test", "validation"):
         if metric in row["scores"].get(split, {}):
             return row["scores"][split][metric]

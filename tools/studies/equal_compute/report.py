@@ -48,7 +48,9 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
         for (method, _, name), row in rows.items():
             if name == "pairs":
                 put(f"{_MINIMAL_PAIRS} {way}", method, row["scores"].get(way))
-    for task, (_, title) in tasks.TASKS.items():
+    titles = {task: title for task, (_, title) in tasks.TASKS.items()}
+    titles |= {name: title for name, (*_, title) in tasks.FEW.items()}
+    for task, title in titles.items():
         for (method, _, name), row in rows.items():
             if name == task:
                 put(title, method, tasks.score(row))
@@ -56,11 +58,12 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
 
 
 def table(rows: dict[Unit, Row]) -> str:
-    """Returns Markdown: a line for each method, best mean of tasks first.
+    """Returns Markdown: a line for each method.
 
     A cell has the median of the seeds, and the lowest and highest. It is bold
     where all seeds are better, or all are worse, than every one of `electra`.
-    The mean is of the tasks' medians; methods that lack a task come last.
+    The mean is of the medians of tasks with all their rows. The first lines are
+    those of the best scores with few rows, which tell the methods apart.
     """
     found = columns(rows)
     trained: dict[str, list[Row]] = {}
@@ -69,7 +72,9 @@ def table(rows: dict[Unit, Row]) -> str:
             trained.setdefault(method, []).append(row)
     if not trained:
         return results.NOTHING
-    fine_tuned = [t for t in found if not t.startswith(_MINIMAL_PAIRS)]
+    titles = [title for _, title in tasks.TASKS.values()]
+    fine_tuned = [title for title in titles if title in found]
+    few = [title for *_, title in tasks.FEW.values() if title in found]
 
     def mean(method: str) -> float | None:
         own = [found[t].get(method) for t in fine_tuned]
@@ -78,11 +83,17 @@ def table(rows: dict[Unit, Row]) -> str:
         return statistics.fmean(statistics.median(each) for each in own if each)
 
     means = {method: mean(method) for method in trained}
+
+    def order(method: str) -> tuple[float, float]:
+        own = [each for t in few for each in found[t].get(method, [])]
+        score = statistics.median(own) if own else 0.0
+        return -score, -(means[method] or 0.0)
+
     lines = [
         f"| method | seeds | steps | {' | '.join(found)} | mean of the tasks |",
         "| --- | ---: | ---: |" + " ---: |" * (1 + len(found)),
     ]
-    for method in sorted(trained, key=lambda m: -(means[m] or 0.0)):
+    for method in sorted(trained, key=order):
         cells = []
         for own in found.values():
             cell = results.spread_of_few(own.get(method, []))

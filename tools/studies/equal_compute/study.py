@@ -5,10 +5,11 @@ r"""Compares ELECTRA with its ablations, at equal FLOPs, on equal data.
 
 Each method is pre-trained with equally many operations (the paper's
 accounting), from each seed, then measured: minimal pairs, and fine-tuning for
-six tasks. A unit is a method, a seed and a measure; a finished one is a line of
-STUDY/results.jsonl and is not repeated, so that the study can be stopped and
-resumed at will, and run in parts (--methods, --seeds, --measures). The table
-and the plot are written after each unit: STUDY/table.md, STUDY/loss.png.
+six tasks, for one of them also on few rows. A unit is a method, a seed and a
+measure; a finished one is a line of STUDY/results.jsonl and is not repeated, so
+that the study can be stopped and resumed at will, and run in parts (--methods,
+--seeds, --measures). The table and the plot are written after each unit:
+STUDY/table.md, STUDY/loss.png.
 
 The methods are those of the paper's sections 3.2 to 3.4, and some of later
 work; `METHODS` has what each changes in base.yaml. `PRECISIONS` run only if
@@ -271,6 +272,10 @@ def main() -> int:
     parser.add_argument("--seeds", default="1,2,3")
     options = parser.parse_args()
     folders = tasks.folders(options.glue, options.conll)
+    folders |= {
+        name: folders[task]
+        for name, (task, *_) in tasks.FEW.items() if task in folders
+    }  # fmt: skip
     study = Study(
         options.data, options.output, options.base, options.flops,
         options.blimp, folders, options.max_train,
