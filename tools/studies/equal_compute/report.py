@@ -155,7 +155,9 @@ def draw(path: str, rows: dict[Unit, Row]) -> bool:
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for (method, seed, _), row in rows.items():
-        for record in row.get("held_out", []):
+        # First weights have a point alone, far to the left of all curves.
+        trained = row.get("steps", 0) > 1
+        for record in row.get("held_out", []) if trained else ():
             flops = record["step"] * row["step_flops"]
             for loss in _LOSSES:
                 if record.get(loss) is not None:
