@@ -26,6 +26,8 @@ FEW: dict[str, tuple[str, Mapping[str, Any], str]] = {
         "CoNLL-2000 F1, 1,000 sentences",
     ),
 }  # fmt: skip
+TITLES = {name: title for name, (_, title) in TASKS.items()}
+FEW_TITLES = {name: title for name, (*_, title) in FEW.items()}
 
 
 def folders(glue: str, conll: str) -> dict[str, str]:

@@ -48,9 +48,7 @@ def columns(rows: dict[Unit, Row]) -> dict[str, dict[str, list[float]]]:
         for (method, _, name), row in rows.items():
             if name == "pairs":
                 put(f"{_MINIMAL_PAIRS} {way}", method, row["scores"].get(way))
-    titles = {task: title for task, (_, title) in tasks.TASKS.items()}
-    titles |= {name: title for name, (*_, title) in tasks.FEW.items()}
-    for task, title in titles.items():
+    for task, title in [*tasks.TITLES.items(), *tasks.FEW_TITLES.items()]:
         for (method, _, name), row in rows.items():
             if name == task:
                 put(title, method, tasks.score(row))
@@ -72,9 +70,8 @@ def table(rows: dict[Unit, Row]) -> str:
             trained.setdefault(method, []).append(row)
     if not trained:
         return results.NOTHING
-    titles = [title for _, title in tasks.TASKS.values()]
-    fine_tuned = [title for title in titles if title in found]
-    few = [title for *_, title in tasks.FEW.values() if title in found]
+    fine_tuned = [t for t in tasks.TITLES.values() if t in found]
+    few = [t for t in tasks.FEW_TITLES.values() if t in found]
 
     def mean(method: str) -> float | None:
         own = [found[t].get(method) for t in fine_tuned]
@@ -155,9 +152,9 @@ def draw(path: str, rows: dict[Unit, Row]) -> bool:
 
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for (method, seed, _), row in rows.items():
-        # First weights have a point alone, far to the left of all curves.
-        trained = row.get("steps", 0) > 1
-        for record in row.get("held_out", []) if trained else ():
+        if row.get("steps") == 1:  # a point alone, far from all curves
+            continue
+        for record in row.get("held_out", []):
             flops = record["step"] * row["step_flops"]
             for loss in _LOSSES:
                 if record.get(loss) is not None:

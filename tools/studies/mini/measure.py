@@ -146,7 +146,7 @@ def table(rows: Sequence[Row], run: int) -> str:
         "| task | electra-tf-mini | random weights |",
         "| --- | ---: | ---: |",
     ]
-    for name, (_, title) in tasks.TASKS.items():
+    for name, title in tasks.TITLES.items():
         cells = []
         for start in STARTS:
             found = latest(rows, start, name)
