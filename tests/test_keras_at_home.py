@@ -437,3 +437,54 @@ def test_keras_hub_opens_our_preset(model, tmp_path):
     task = keras_hub.models.TextClassifier.from_preset(preset, num_classes=2)
     task.fit(TEXTS, LABELS, batch_size=2, verbose=0)
     assert task.predict(TEXTS, verbose=0).shape == (4, 2)
+
+
+# --- with optimizers of Keras ------------------------------------------------
+REPEATED = ["the the the the the the the the dog"] * 4
+
+
+def _moved(network, step):
+    """Maps a weight's path to how far `step` moved it."""
+    before = [v.numpy() for v in network.trainable_variables]
+    step()
+    return {
+        v.path: v.numpy() - old
+        for v, old in zip(network.trainable_variables, before, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_repeated_tokens_in_adam_and_clipping(name, model):
+    """Adam's first step is the learning rate, however often a token occurs.
+
+    Keras 3.15.1 squares sparse gradients before it adds their rows.
+    """
+    network = opened(name, model)
+    batch = network.tokenizer.encode(REPEATED)
+
+    def step(optimizer):
+        with tf.GradientTape() as tape:
+            output = tf.nest.flatten(network(batch))[0]
+            loss = tf.reduce_sum(output[..., :1]) * 100.0
+        variables = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+    moved = _moved(network, lambda: step(keras.optimizers.Adam(1e-3)))
+    table = next(x for p, x in moved.items() if p.endswith("word_embeddings"))
+    assert np.abs(table).max() == pytest.approx(1e-3, rel=1e-3)
+    sgd = keras.optimizers.SGD(1.0, global_clipnorm=0.1)
+    moved = _moved(network, lambda: step(sgd))
+    norm = np.sqrt(
+        sum((x.astype("float64") ** 2).sum() for x in moved.values())
+    )
+    assert norm == pytest.approx(0.1, rel=1e-3)
+
+
+def test_repeated_tokens_in_a_task(model):
+    task = opened("TextClassifier", model)
+    task.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
+    moved = _moved(
+        task, lambda: task.fit(REPEATED, LABELS, batch_size=4, verbose=0)
+    )
+    table = next(x for p, x in moved.items() if p.endswith("word_embeddings"))
+    assert np.abs(table).max() == pytest.approx(1e-3, rel=1e-3)

@@ -60,8 +60,6 @@ def test_the_same_gradient(mode, with_outputs):
 
 def test_only_what_is_inside_and_only_this_table_and_thread():
     table, other = _table(), _table()
-    alone = embeddings.read_table(table)
-    assert alone.lookups is alone.outputs
     with embeddings.read_together(table):
         first = embeddings.read_table(table)
         assert embeddings.read_table(table) is first
@@ -76,6 +74,26 @@ def test_only_what_is_inside_and_only_this_table_and_thread():
         thread.join()
         assert found[0] is not first
     assert embeddings.read_table(table) is not first
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "compiled"])
+def test_rows_of_a_gradient_are_added(mode):
+    """Optimizers of Keras need that; several are added quicker without."""
+    table, ids = _table(), tf.constant([3, 1, 3])
+
+    def gradient(ids):
+        with tf.GradientTape() as tape:
+            rows = tf.gather(embeddings.read_rows(table), ids)
+            loss = tf.reduce_sum(rows)
+        return tape.gradient(loss, table.value)
+
+    with embeddings.sparse_gradients():
+        assert isinstance(gradient(ids), tf.IndexedSlices)
+    assert isinstance(gradient(ids), tf.Tensor)
+    if mode != "eager":
+        gradient = tf.function(gradient, jit_compile=mode == "compiled")
+    found = gradient(ids).numpy()
+    assert [*found[:4, 0]] == [0, 1, 0, 2] and found.sum() == 12
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def _gradients(model, batch, pick=lambda output: output.loss):
     return {
         v.path.removeprefix("electra/"): None
         if g is None
-        else tf.convert_to_tensor(g).numpy()
+        else g.numpy()  # dense, as Keras' optimizers need it
         for v, g in zip(variables, found)
     }
 

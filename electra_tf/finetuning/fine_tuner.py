@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
+from electra_tf.models.embeddings import sparse_gradients
 from electra_tf.models.fitting import Fits
 from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import INPUTS, Features
@@ -204,7 +205,11 @@ class FineTuner(Fits, keras.Model):
         """Returns the sum of losses, and the gradients of that sum / total."""
         parts, lanes = self._parts(batch, keys.shape[0])
         if isinstance(parts, int) and parts == 1:
-            return self._gradients_of_part(batch, keys, total, lanes)
+            loss, found = self._gradients_of_part(batch, keys, total, lanes)
+            # Dense, as optimizers of Keras need them: `embeddings.read_rows`.
+            return loss, [
+                None if g is None else tf.convert_to_tensor(g) for g in found
+            ]
         variables = self.trainable_variables
         rows = tf.shape(keys)[0]
         fits = tf.debugging.assert_equal(
@@ -284,7 +289,7 @@ class FineTuner(Fits, keras.Model):
     def _gradients_of_lane(
         self, batch: Batch, keys: tf.Tensor, total: tf.Tensor
     ) -> tuple[tf.Tensor, list[Any]]:
-        with products.in_bfloat16(self.bfloat16_products):
+        with products.in_bfloat16(self.bfloat16_products), sparse_gradients():
             with tf.GradientTape() as tape:
                 loss = tf.reduce_sum(self.unit_losses(batch, True, keys))
                 scaled = self.optimizer.scale_loss(loss / total)

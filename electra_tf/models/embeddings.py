@@ -33,6 +33,9 @@ _Readings = dict[int, Reading]
 _readings: contextvars.ContextVar[_Readings | None] = contextvars.ContextVar(
     "readings", default=None
 )
+_sparse: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "sparse", default=False
+)
 
 
 @contextlib.contextmanager
@@ -57,8 +60,39 @@ def read_table(table: keras.Variable | tf.Tensor) -> Reading:
     """Returns the shared reading of `read_together`, or a new one."""
     found = (_readings.get() or {}).get(id(table))
     if found is None:
-        found = Reading(*[tf.convert_to_tensor(table)] * 2)
+        found = Reading(read_rows(table), tf.convert_to_tensor(table))
     return found
+
+
+@contextlib.contextmanager
+def sparse_gradients() -> Iterator[None]:
+    """Leaves gradients of tables sparse, a row for each lookup, while entered.
+
+    Several such gradients are quicker to add. Their sum is to be made dense
+    before an optimizer sees it; see `read_rows`.
+    """
+    token = _sparse.set(True)
+    try:
+        yield
+    finally:
+        _sparse.reset(token)
+
+
+def read_rows(table: keras.Variable | tf.Tensor) -> tf.Tensor:
+    """Returns a table for lookups, whose gradient is dense.
+
+    The gradient of `tf.gather` has a row for each lookup, not for each token.
+    Keras' optimizers (3.15.1) square these rows, and take their norm, before
+    they are added: Adam moves a token that occurs n times up to sqrt(n) times
+    too far, and clipping takes another norm than that of the gradient.
+    """
+    table = tf.convert_to_tensor(table)
+    return table if _sparse.get() else _dense(table)
+
+
+@tf.custom_gradient
+def _dense(table: tf.Tensor) -> tuple:
+    return tf.identity(table), tf.convert_to_tensor
 
 
 @tf.custom_gradient
@@ -148,10 +182,11 @@ class Embeddings(Saved):
           position_ids: [B, L] int32; None counts from 0.
           words: [B, L, E], used in place of the tokens' rows of the table.
         """
-        positions = tf.convert_to_tensor(self.position_embeddings)
         if position_ids is None:
+            positions = tf.convert_to_tensor(self.position_embeddings)
             positions = positions[: tf.shape(segment_ids)[1]]
         else:
+            positions = read_rows(self.position_embeddings)
             positions = tf.gather(positions, position_ids)
         return self.embed(input_ids, segment_ids, positions, keys, words)
 
