@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models import networks, products, randomness
+from electra_tf.models.clipping import clipped_together
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.models.embeddings import (
     DisentangledEmbeddings,
@@ -405,6 +406,7 @@ class ElectraPretrainer(Saved, Fits, keras.Model):
                 lambda part: self._gradients(part, totals),
                 variables,
             )
+        gradients = clipped_together(self.optimizer, gradients)
         self.objective.update(
             self._step,
             lambda: self.optimizer.apply_gradients(zip(gradients, variables)),

@@ -1,0 +1,59 @@
+"""Tests that a limit of gradients is the same for any number of replicas."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra_tf.models.clipping import clipped_together
+from electra_tf.training.strategy import make_strategy
+
+# The gradient is the sum over two replicas: norms 5 and 12, together 13.
+WHOLE = [np.array([3.0, 4.0], "float32"), np.array([0.0, 12.0], "float32")]
+CLIPPED = {
+    "clipnorm": [WHOLE[0] / 5, WHOLE[1] / 12],
+    "clipvalue": [np.ones(2), np.array([0.0, 1.0])],
+    "global_clipnorm": [WHOLE[0] / 13, WHOLE[1] / 13],
+}
+
+
+def _step(strategy, optimizer):
+    """Returns what one step of rate 1 takes off the weights."""
+    with strategy.scope():
+        weights = [keras.Variable(np.zeros(2, "float32")) for _ in range(3)]
+        made = optimizer()
+        made.build(weights)
+
+    def run():
+        replica = tf.distribute.get_replica_context()
+        count = float(replica.num_replicas_in_sync)
+        number = tf.cast(replica.replica_id_in_sync_group, tf.float32)
+        # Unlike parts: of two, a quarter and three quarters.
+        share = 1.0 if count == 1 else (1.0 + 2.0 * number) / 4.0
+        parts = [made.scale_loss(share * tf.constant(g)) for g in WHOLE]
+        parts.insert(1, None)
+        made.apply(clipped_together(made, parts), weights)
+
+    tf.function(lambda: strategy.run(run))()
+    return [-w.numpy() for w in (weights[0], weights[2])]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("name", CLIPPED)
+@pytest.mark.parametrize("kind", ["one_device", "mirrored"])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_the_limit_is_that_of_the_whole_gradient(kind, name, scaled):
+    """Keras 3.15.1 clips each replica's part: 2 replicas have twice as much."""
+    strategy = make_strategy(kind)
+
+    def optimizer():
+        made = keras.optimizers.SGD(1.0, **{name: 1.0})
+        return keras.optimizers.LossScaleOptimizer(made) if scaled else made
+
+    found = _step(strategy, optimizer)
+    np.testing.assert_allclose(found, CLIPPED[name], rtol=1e-5)
+
+
+def test_without_a_limit_nothing_changes():
+    found = _step(make_strategy("mirrored"), lambda: keras.optimizers.SGD(1.0))
+    np.testing.assert_allclose(found, WHOLE, rtol=1e-6)
