@@ -322,6 +322,12 @@ def test_losses_and_metrics_that_need_one_hot_labels(classifier):
         ({"batch_size": 0}, "batch_size: 0; expected a number from 1 on"),
         ({"steps_per_epoch": -1}, "steps_per_epoch: -1; expected"),
         ({"validation_data": TEXTS}, r"validation_data: expected \(x, y\)"),
+        ({"class_weight": "balanced"}, "class_weight: expected a mapping"),
+        ({"class_weight": [1.0, 2.0]}, "class_weight: expected a mapping"),
+        (
+            {"class_weight": {"good": float("nan")}},
+            r"class_weight\[0\]: expected a number, got nan",
+        ),
     ],
 )
 def test_wrong_arguments_of_fit(classifier, arguments, message):
@@ -420,3 +426,46 @@ def test_more_epochs_than_were_planned(classifier):
         assert len(seen.rates) == 8 and min(seen.rates[1:]) > 0
         after = classifier.trainable_variables
         assert all(np.any(v != w) for v, w in zip(after, before))
+
+
+class _Scores(keras.callbacks.Callback):
+    """Evaluates on other data before each epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.evaluate(TEXTS[:3], [3.0, 1.0, 2.0], verbose=0)
+
+
+def test_scores_are_of_the_data_that_was_given(model):
+    """Of so many batches as are asked for, whatever a callback evaluates."""
+    texts = [*TEXTS, *reversed(TEXTS)]
+    numbers = np.array([3.0, 1.0, 4.0, 1.5, 5.0, 9.0, 2.0, 6.0])
+    made = electra_tf.TextRegressor.from_pretrained(model, scale=5.0)
+    made.compile("sgd", run_eagerly=True)
+    rows = tf.data.Dataset.from_tensor_slices((texts, numbers))
+    asked = {"verbose": 0, "return_dict": True}
+    wanted = made.evaluate(texts[:4], numbers[:4], **asked)
+    assert wanted["pearson"] != made.evaluate(rows, **asked)["pearson"]
+    endless = rows.batch(2).repeat()
+    for data, size in ((rows, 2), (endless, None)):
+        found = made.evaluate(data, batch_size=size, steps=2, **asked)
+        assert found == pytest.approx(wanted)
+    assert len(made.predict(rows, batch_size=3, steps=2, verbose=0)) == 6
+    history = made.fit(
+        texts, numbers, verbose=0, callbacks=[_Scores()],
+        validation_data=endless, validation_steps=2,
+    ).history  # fmt: skip
+    wanted = made.evaluate(texts[:4], numbers[:4], **asked)
+    assert {name: history[f"val_{name}"][-1] for name in wanted} == (
+        pytest.approx(wanted)
+    )
+
+
+def test_calling_a_model_on_a_list_of_pairs(model):
+    """And on a column, as `predict` takes them."""
+    made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
+    pairs = [["a good cat", "the dog"], ["one", "two"]]
+    wanted = made((["a good cat", "one"], ["the dog", "two"]))
+    for form in (pairs, [tuple(pair) for pair in pairs], np.array(pairs)):
+        np.testing.assert_array_equal(made(form), wanted)
+    wanted = made(["a good cat", "one"])
+    np.testing.assert_array_equal(made([["a good cat"], ["one"]]), wanted)

@@ -18,7 +18,7 @@ from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.finetuning.start import Start
 from electra_tf.keras_api.preprocessors import TextPreprocessor, as_tensors
-from electra_tf.keras_api.tasks import given, streams
+from electra_tf.keras_api.tasks import given, inputs, streams
 from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models import initial, packed_encoder, task_networks
 from electra_tf.models.config import TaskHeadConfig
@@ -143,6 +143,10 @@ class CompiledTask(FineTuner, abc.ABC):
 
     def as_input(self, x: Any) -> Any:
         """Returns the model's input, with Python's strings as tensors."""
+        listed = isinstance(x, list) and x and isinstance(x[0], list | tuple)
+        if listed or (isinstance(x, np.ndarray) and x.ndim == 2):
+            first, second = inputs.texts(x)  # pairs, or a column
+            x = first if second is None else (first, second)
         return as_tensors(x)
 
     def _make_tokenizer(self) -> Tokenizer:

@@ -373,6 +373,14 @@ def count(data: Stream) -> int | None:
     return known if known >= 0 else None
 
 
+def has_rows(data: Stream) -> bool:
+    """Returns whether a dataset's elements are single rows, not batches."""
+    if isinstance(data, Batches):
+        return False
+    first = tf.nest.flatten(data.element_spec, expand_composites=False)[0]
+    return first.shape.rank == 0
+
+
 def batches(data: Stream, batch_size: int | None) -> Stream:
     """Returns a dataset of batches, from batches or single rows.
 
@@ -387,9 +395,7 @@ def batches(data: Stream, batch_size: int | None) -> Stream:
         if batch_size is not None:
             raise UserError("batch_size: x comes in batches; leave it out")
         return data
-    spec = data.element_spec
-    first = tf.nest.flatten(spec, expand_composites=False)[0]
-    if first.shape.rank == 0:
+    if has_rows(data):
         return data.batch(batch_size or 32)
     if batch_size is not None:
         raise UserError("batch_size: the dataset is in batches already")

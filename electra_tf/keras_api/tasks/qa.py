@@ -210,6 +210,7 @@ class QuestionAnswerer(TaskModel):
 
 def _spans(answer: Any, context: str, where: str) -> list[tuple[str, int]]:
     """Returns texts and starts of an answer given in any accepted form."""
+    answer = inputs.plain(answer)  # a start may be one of NumPy's numbers
     if answer is None or answer in ("", [], {}):
         return []
     if isinstance(answer, str):
