@@ -49,6 +49,16 @@ def test_each_example_is_held_out_once(tmp_path, data, tiny_vocab_file):
     assert found["mean"] == pytest.approx(np.mean(values))
     assert found["std"] == pytest.approx(np.std(values, ddof=1))
     assert [t["seed"] for t in summary["trials"]] == [42] * 3
+    task = task_class(TASK)(TASK, chosen.options, data)
+    tokenizer = begin.tokenizer()
+    whole = splits.read(task, tokenizer, 32, None, 42)
+    constant = [
+        splits.fold(whole, n, 3, 42, tokenizer, 32).baseline()["validation"]
+        for n in (1, 2, 3)
+    ]
+    assert summary["baseline"]["validation"]["accuracy"] == pytest.approx(
+        np.mean([scores["accuracy"] for scores in constant])
+    )
     text = (tmp_path / "report.md").read_text()
     assert f"accuracy {found['mean']:.2f} (mean of 3 folds, standard" in text
     assert trials.run_trials(*run) == summary  # all done

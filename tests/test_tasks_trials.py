@@ -458,6 +458,11 @@ def test_tables_of_reports_leave_empty_columns_out():
     )
 
 
+def test_the_baseline_of_a_cross_validation_is_that_of_all_folds():
+    folds = [{"validation": {"f1": 40.0}}, {"validation": {"f1": 60.0}}, {}]
+    assert report.mean_of(folds) == {"validation": {"f1": 50.0}}
+
+
 def test_what_reports_say_of_the_data_and_of_collapse():
     data = {
         "classes": {"a": 3, "b": 1}, "truncated": 2, "training_rows": 4,

@@ -138,9 +138,11 @@ def run_trials(
     description = precision.describe(train.precision, asked.precision)
     if description:
         note(description)
+    baselines: list[report.Scores] = []
     for number, result in results.items():
         if train.folds is not None:
             read = fold(number)
+            baselines.append(read.baseline())
         if result is not None:
             _check_data(output, number, result, read)
             continue
@@ -169,6 +171,7 @@ def run_trials(
         described,
         read,
         start.describe(head),
+        report.mean_of(baselines or [read.baseline()]),
     )
     if not team.is_chief:
         return summary
