@@ -469,3 +469,20 @@ def test_calling_a_model_on_a_list_of_pairs(model):
         np.testing.assert_array_equal(made(form), wanted)
     wanted = made(["a good cat", "one"])
     np.testing.assert_array_equal(made([["a good cat"], ["one"]]), wanted)
+
+
+def test_one_label_or_none_and_the_threshold_of_labels(model):
+    """The usual metric decides as `classify` does."""
+    made = electra_tf.TextClassifier.from_pretrained(
+        model,
+        labels=["toxic"],
+        multi_label=True,
+        options={"threshold": 0.9},
+        seed=3,
+    )
+    made.compile(run_eagerly=True)
+    share = made.predict(TEXTS, verbose=0).ravel()
+    assert np.all((0.1 < share) & (share < 0.9))  # untrained
+    assert made.classify(TEXTS) == [[]] * 4
+    for y, right in (([[]] * 4, 1.0), ([["toxic"]] * 4, 0.0), ([[1]] * 4, 0.0)):
+        assert made.evaluate(TEXTS, y, verbose=0)[1] == right

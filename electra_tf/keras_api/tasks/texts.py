@@ -173,10 +173,11 @@ class TextClassifier(_TextModel):
             where no labels are given.
         """
         names = inputs.names(labels, num_classes)
-        if names is not None and len(names) < 2:
+        least = 1 if multi_label else 2
+        if names is not None and len(names) < least:
             raise UserError(
                 f"{'num_classes' if labels is None else 'labels'}: "
-                f"{len(names)}; expected at least 2"
+                f"{len(names)}; expected at least {least}"
             )
         if names is None and multi_label:
             raise UserError("labels: name those that a text may have")
@@ -279,7 +280,13 @@ class TextClassifier(_TextModel):
 
     def default_metrics(self) -> list[Any]:
         """Returns accuracy; with `multi_label` the share of right decisions."""
-        return ["binary_accuracy" if self.multi_label else "accuracy"]
+        if not isinstance(self.target, LabelSets):
+            return ["accuracy"]
+        return [
+            keras.metrics.BinaryAccuracy(
+                "binary_accuracy", threshold=self.target.threshold
+            )
+        ]
 
     def learn(self, examples: Sequence[Any]) -> None:
         """See `TaskModel.learn`."""
