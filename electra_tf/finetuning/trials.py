@@ -106,6 +106,7 @@ def run_trials(
         )  # fmt: skip
 
     task = task_class(settings.task)(settings.task, settings.options, data)
+    task.parts_joined = train.folds is not None
     read = splits.read(
         task,
         start.tokenizer(),
