@@ -486,3 +486,24 @@ def test_one_label_or_none_and_the_threshold_of_labels(model):
     assert made.classify(TEXTS) == [[]] * 4
     for y, right in (([[]] * 4, 1.0), ([["toxic"]] * 4, 0.0), ([[1]] * 4, 0.0)):
         assert made.evaluate(TEXTS, y, verbose=0)[1] == right
+
+
+def test_calling_a_tagger_and_an_answerer(model):
+    tagger = electra_tf.TokenClassifier.from_pretrained(model, num_classes=2)
+    for text in ("a good cat", ["a good cat"]):
+        with pytest.raises(UserError, match="takes lists of words, got texts"):
+            tagger(text)
+    answerer = electra_tf.QuestionAnswerer.from_pretrained(model)
+    found = answerer([{"question": "who sat?", "context": "the cat sat"}])
+    wanted = answerer((["who sat?"], ["the cat sat"]))
+    np.testing.assert_array_equal(found["start"], wanted["start"])
+
+
+@pytest.mark.parametrize("kind", ["MaskedLM", "ReplacedTokenDetector"])
+def test_part_of_the_texts_is_held_out(kind, model):
+    """With `validation_split`, as `validation_data` of the same texts."""
+    made = getattr(electra_tf, kind).from_pretrained(model)
+    made.compile("sgd", run_eagerly=True)
+    found = made.fit(TEXTS, validation_split=0.5, verbose=0).history["val_loss"]
+    loss = made.evaluate(TEXTS[2:], verbose=0, return_dict=True)["loss"]
+    assert found == [pytest.approx(loss)]

@@ -205,7 +205,7 @@ def test_few_examples_need_no_part_besides_the_folds(
     assert trials.run_trials(chosen, begin, *arguments) is None
     assert seen == [1 if task == "tagging" else 2]
     none = dataclasses.replace(chosen.train, folds=None)
-    with pytest.raises(UserError, match="validation_fraction of 0.1 none"):
+    with pytest.raises(UserError, match=r"validation_fraction of 0\.1 none"):
         trials.run_trials(
             dataclasses.replace(chosen, train=none), begin, *arguments
         )

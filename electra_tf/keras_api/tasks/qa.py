@@ -176,6 +176,13 @@ class QuestionAnswerer(TaskModel):
         """See `SavedTask.texts_of_an_input`."""
         return 2
 
+    def as_input(self, x: Any) -> Any:
+        """See `CompiledTask.as_input`; mappings become pairs."""
+        if isinstance(x, list) and x and isinstance(x[0], Mapping):
+            examples = self.read(x)
+            x = [(example.question, example.context) for example in examples]
+        return super().as_input(x)
+
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Returns probabilities of `start` and `end`, float32 [batch,
         tokens].

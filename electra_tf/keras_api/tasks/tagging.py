@@ -231,6 +231,12 @@ class TokenClassifier(TaskModel):
 
     def as_input(self, x: Any) -> Any:
         """See `CompiledTask.as_input`."""
+        words = x[0] if isinstance(x, list | tuple) and x else x
+        if isinstance(words, str | bytes):
+            raise UserError(
+                "x: calling the model takes lists of words, got texts; "
+                "`predict` and `answer` split them"
+            )
         if isinstance(x, list | tuple) and x and isinstance(x[0], list | tuple):
             return tf.ragged.constant(x, ragged_rank=1)
         return x
