@@ -507,3 +507,18 @@ def test_part_of_the_texts_is_held_out(kind, model):
     found = made.fit(TEXTS, validation_split=0.5, verbose=0).history["val_loss"]
     loss = made.evaluate(TEXTS[2:], verbose=0, return_dict=True)["loss"]
     assert found == [pytest.approx(loss)]
+
+
+def test_nothing_to_read_is_answered(model):
+    """As by `electra_tf.load`; to learn from, it is refused."""
+    answerer = electra_tf.QuestionAnswerer.from_pretrained(model)
+    pairs = [("who sat?", ""), ("who sat?", "the cat sat")]
+    found = answerer.predict(pairs, verbose=0)
+    assert found[0]["answer"] == "" and found[1]["answer"]
+    with pytest.raises(UserError, match=r"x\[0\]: its context is empty"):
+        answerer.fit(pairs, ["cat", "cat"], verbose=0)
+    tagger = electra_tf.TokenClassifier.from_pretrained(model, num_classes=3)
+    for sentences in ([[], ["a", "cat"]], ["", "a cat"]):
+        shapes = [p.shape for p in tagger.predict(sentences, verbose=0)]
+        assert shapes == [(0, 3), (2, 3)]
+    assert tagger.classify([[], []]) == [[], []]

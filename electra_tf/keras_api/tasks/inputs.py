@@ -126,20 +126,22 @@ def _strings(values: Any, where: str) -> list[str]:
     return found
 
 
-def word_lists(x: Any) -> list[list[str]]:
+def word_lists(x: Any, may_be_empty: bool = False) -> list[list[str]]:
     """Reads N sentences that are split into words.
 
     Args:
       x: lists of words, or a ragged string tensor [N, (words)].
+      may_be_empty: whether a sentence without words is accepted.
 
     Raises:
-      UserError: the input is none of these, or a sentence has no words.
+      UserError: the input is none of these, or a sentence has no words and
+        has to have some.
     """
     found = plain(x)
     if not isinstance(found, list):
         raise UserError(f"x: expected lists of words, got {x!r:.60}")
     for number, words in enumerate(found):
-        if not isinstance(words, list) or not words:
+        if not isinstance(words, list) or not (words or may_be_empty):
             raise UserError(
                 f"x[{number}]: expected a list of words, got {words!r:.60}"
             )

@@ -135,10 +135,9 @@ class QuestionAnswerer(TaskModel):
         if y is not None:
             answers = y if isinstance(y, list | tuple) else inputs.plain(y)
             inputs.same_number(len(records), answers, "y")
-        examples = [
-            self.task.example(record, f"x[{i}]")
-            for i, record in enumerate(records)
-        ]
+        # To be answered, a text may be empty, as in `electra_tf.load`.
+        make = self.task.asked if answers is None else self.task.example
+        examples = [make(record, f"x[{i}]") for i, record in enumerate(records)]
         if answers is None:
             return examples
         return [
