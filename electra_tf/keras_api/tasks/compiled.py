@@ -32,6 +32,7 @@ from electra_tf.training.optimizer import (
     make_optimizer,
     precision_policy,
 )
+from electra_tf.training.settings import MAX_SEED
 
 
 class _Memory:
@@ -84,6 +85,11 @@ class CompiledTask(FineTuner, abc.ABC):
             policy where None.
           name: name of the model.
         """
+        whole = isinstance(seed, int | np.integer)
+        if not (whole and 0 <= seed <= MAX_SEED):
+            raise UserError(
+                f"seed: {seed!r}; expected a whole number from 0 to {MAX_SEED}"
+            )
         policy = _policy(dtype)
         with precision_policy(policy.name), initial.seeded(seed):
             network, report = start.build(head or task.head())

@@ -3,7 +3,7 @@
 import collections
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -218,8 +218,8 @@ def names(
         return None
     if labels is None:
         return [str(i) for i in range(int(num_classes or 0))]
-    if isinstance(labels, str):
-        raise UserError(f"labels: expected a list of names, got '{labels}'")
+    if isinstance(labels, str | Set | Mapping):  # sets have no order
+        raise UserError(f"labels: expected a list of names, got {labels!r:.60}")
     for label in labels:
         if not isinstance(label, str):
             raise UserError(
@@ -229,7 +229,7 @@ def names(
     twice = [name for name, n in collections.Counter(labels).items() if n > 1]
     if twice:
         raise UserError(f"labels: '{twice[0]}' is given twice")
-    return list(labels)
+    return [str(label) for label in labels]
 
 
 def numbers(values: Any, where: str) -> list[float]:
