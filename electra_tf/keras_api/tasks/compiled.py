@@ -152,7 +152,8 @@ class CompiledTask(FineTuner, abc.ABC):
     def as_input(self, x: Any) -> Any:
         """Returns the model's input, with Python's strings as tensors."""
         listed = isinstance(x, list) and x and isinstance(x[0], list | tuple)
-        if listed or (isinstance(x, np.ndarray) and x.ndim == 2):
+        array = isinstance(x, np.ndarray) and x.dtype.kind in "OSU"
+        if listed or (array and x.ndim == 2):
             first, second = inputs.texts(x)  # pairs, or a column
             x = first if second is None else (first, second)
         return as_tensors(x)
