@@ -322,6 +322,12 @@ def test_losses_and_metrics_that_need_one_hot_labels(classifier):
         ({"batch_size": 0}, "batch_size: 0; expected a number from 1 on"),
         ({"steps_per_epoch": -1}, "steps_per_epoch: -1; expected"),
         ({"validation_data": TEXTS}, r"validation_data: expected \(x, y\)"),
+        ({"class_weight": "balanced"}, "class_weight: expected a mapping"),
+        ({"class_weight": [1.0, 2.0]}, "class_weight: expected a mapping"),
+        (
+            {"class_weight": {"good": float("nan")}},
+            r"class_weight\[0\]: expected a number, got nan",
+        ),
     ],
 )
 def test_wrong_arguments_of_fit(classifier, arguments, message):
@@ -335,6 +341,9 @@ def test_wrong_arguments_of_fit(classifier, arguments, message):
         ({"num_classes": 0}, "num_classes: 0; expected at least 2"),
         ({"labels": ["a"]}, "labels: 1; expected at least 2"),
         ({"labels": ["a", "b", "a"]}, "labels: 'a' is given twice"),
+        ({"labels": {"a", "b"}}, "labels: expected a list of names, got {"),
+        ({"num_classes": 2, "seed": -1}, "seed: -1; expected a whole number"),
+        ({"num_classes": 2, "seed": None}, "seed: None; expected a whole num"),
         ({"num_classes": 2, "max_seq_length": 4096}, "expected at most 48"),
         ({"num_classes": 2, "dtype": "float8"}, "dtype: 'float8' is none of"),
     ],
@@ -420,3 +429,99 @@ def test_more_epochs_than_were_planned(classifier):
         assert len(seen.rates) == 8 and min(seen.rates[1:]) > 0
         after = classifier.trainable_variables
         assert all(np.any(v != w) for v, w in zip(after, before))
+
+
+class _Scores(keras.callbacks.Callback):
+    """Evaluates on other data before each epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.evaluate(TEXTS[:3], [3.0, 1.0, 2.0], verbose=0)
+
+
+def test_scores_are_of_the_data_that_was_given(model):
+    """Of so many batches as are asked for, whatever a callback evaluates."""
+    texts = [*TEXTS, *reversed(TEXTS)]
+    numbers = np.array([3.0, 1.0, 4.0, 1.5, 5.0, 9.0, 2.0, 6.0])
+    made = electra_tf.TextRegressor.from_pretrained(model, scale=5.0)
+    made.compile("sgd", run_eagerly=True)
+    rows = tf.data.Dataset.from_tensor_slices((texts, numbers))
+    asked = {"verbose": 0, "return_dict": True}
+    wanted = made.evaluate(texts[:4], numbers[:4], **asked)
+    assert wanted["pearson"] != made.evaluate(rows, **asked)["pearson"]
+    endless = rows.batch(2).repeat()
+    for data, size in ((rows, 2), (endless, None)):
+        found = made.evaluate(data, batch_size=size, steps=2, **asked)
+        assert found == pytest.approx(wanted)
+    assert len(made.predict(rows, batch_size=3, steps=2, verbose=0)) == 6
+    history = made.fit(
+        texts, numbers, verbose=0, callbacks=[_Scores()],
+        validation_data=endless, validation_steps=2,
+    ).history  # fmt: skip
+    wanted = made.evaluate(texts[:4], numbers[:4], **asked)
+    assert {name: history[f"val_{name}"][-1] for name in wanted} == (
+        pytest.approx(wanted)
+    )
+
+
+def test_calling_a_model_on_a_list_of_pairs(model):
+    """And on a column, as `predict` takes them."""
+    made = electra_tf.TextClassifier.from_pretrained(model, num_classes=2)
+    pairs = [["a good cat", "the dog"], ["one", "two"]]
+    wanted = made((["a good cat", "one"], ["the dog", "two"]))
+    for form in (pairs, [tuple(pair) for pair in pairs], np.array(pairs)):
+        np.testing.assert_array_equal(made(form), wanted)
+    wanted = made(["a good cat", "one"])
+    np.testing.assert_array_equal(made([["a good cat"], ["one"]]), wanted)
+
+
+def test_one_label_or_none_and_the_threshold_of_labels(model):
+    """The usual metric decides as `classify` does."""
+    made = electra_tf.TextClassifier.from_pretrained(
+        model,
+        labels=["toxic"],
+        multi_label=True,
+        options={"threshold": 0.9},
+        seed=3,
+    )
+    made.compile(run_eagerly=True)
+    share = made.predict(TEXTS, verbose=0).ravel()
+    assert np.all((0.1 < share) & (share < 0.9))  # untrained
+    assert made.classify(TEXTS) == [[]] * 4
+    for y, right in (([[]] * 4, 1.0), ([["toxic"]] * 4, 0.0), ([[1]] * 4, 0.0)):
+        assert made.evaluate(TEXTS, y, verbose=0)[1] == right
+
+
+def test_calling_a_tagger_and_an_answerer(model):
+    tagger = electra_tf.TokenClassifier.from_pretrained(model, num_classes=2)
+    for text in ("a good cat", ["a good cat"]):
+        with pytest.raises(UserError, match="takes lists of words, got texts"):
+            tagger(text)
+    answerer = electra_tf.QuestionAnswerer.from_pretrained(model)
+    found = answerer([{"question": "who sat?", "context": "the cat sat"}])
+    wanted = answerer((["who sat?"], ["the cat sat"]))
+    np.testing.assert_array_equal(found["start"], wanted["start"])
+
+
+@pytest.mark.parametrize("kind", ["MaskedLM", "ReplacedTokenDetector"])
+def test_part_of_the_texts_is_held_out(kind, model):
+    """With `validation_split`, as `validation_data` of the same texts."""
+    made = getattr(electra_tf, kind).from_pretrained(model)
+    made.compile("sgd", run_eagerly=True)
+    found = made.fit(TEXTS, validation_split=0.5, verbose=0).history["val_loss"]
+    loss = made.evaluate(TEXTS[2:], verbose=0, return_dict=True)["loss"]
+    assert found == [pytest.approx(loss)]
+
+
+def test_nothing_to_read_is_answered(model):
+    """As by `electra_tf.load`; to learn from, it is refused."""
+    answerer = electra_tf.QuestionAnswerer.from_pretrained(model)
+    pairs = [("who sat?", ""), ("who sat?", "the cat sat")]
+    found = answerer.predict(pairs, verbose=0)
+    assert found[0]["answer"] == "" and found[1]["answer"]
+    with pytest.raises(UserError, match=r"x\[0\]: its context is empty"):
+        answerer.fit(pairs, ["cat", "cat"], verbose=0)
+    tagger = electra_tf.TokenClassifier.from_pretrained(model, num_classes=3)
+    for sentences in ([[], ["a", "cat"]], ["", "a cat"]):
+        shapes = [p.shape for p in tagger.predict(sentences, verbose=0)]
+        assert shapes == [(0, 3), (2, 3)]
+    assert tagger.classify([[], []]) == [[], []]

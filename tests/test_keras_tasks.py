@@ -592,6 +592,8 @@ def test_answers_in_all_forms(model):
             ["cat"], [("cat", 4)], [{"text": "cat", "answer_start": 4}],
             [[{"text": "cat", "answer_start": 4}]],
             [{"text": np.array(["cat"]), "answer_start": np.array([4])}],
+            list(zip(np.array(["cat"]), np.array([4]))),
+            [np.array(["cat", 4], object)],
         )
     ] + made.read(squad)  # fmt: skip
     assert {(e.answers, e.answer_start) for e in read} == {(("cat",), 4)}

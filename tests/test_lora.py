@@ -407,3 +407,26 @@ def test_a_frozen_task_of_compile_in_a_keras_file(tiny_model, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert len(loaded.trainable_variables) == 2
     assert int(loaded.optimizer.iterations) == 1
+
+
+def test_what_compile_froze_trains_again_without_it(tiny_model):
+    """But what LoRA or `freeze` froze stays so."""
+    model = opened("TextClassifier", tiny_model)
+    frozen = {"train": {"freeze_encoder": True}}
+    every = len(model.trainable_variables)
+    model.compile(**frozen)
+    assert len(model.trainable_variables) == 2
+    model.compile()
+    assert len(model.trainable_variables) == every
+    model.compile(**frozen)
+    model.freeze(up_to=1, verbose=False)
+    above = len(model.trainable_variables)
+    assert 2 < above < every
+    model.compile()
+    assert len(model.trainable_variables) == above
+    model = opened("TextClassifier", tiny_model)
+    model.enable_lora(2, verbose=False)
+    changes = len(model.trainable_variables)
+    model.compile(**frozen)
+    model.compile()
+    assert len(model.trainable_variables) == changes < every

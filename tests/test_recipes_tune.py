@@ -168,3 +168,21 @@ def test_of_equal_runs_the_named_ones_model_is_kept(tmp_path):
     recipe_of_tune._remove_models(study, str(tmp_path))
     left = [path.parent.name for path in sorted(tmp_path.glob("*/model"))]
     assert left == ["run_2", "run_4"]  # the first of the best; not scored
+
+
+def test_a_start_that_failed_refuses_no_other_one(runs, tmp_path, monkeypatch):
+    """The settings of a search are kept only once a run of it has begun."""
+    output = str(tmp_path / "search")
+
+    def fails(output, **others):
+        raise UserError("--data: no such file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "finetune", fails)
+        with pytest.raises(UserError, match="no such file"):
+            tune(output, num_runs=2, data="wrong", batch_sizes="8", **TASK)
+    found = tune(output, num_runs=2, data="right", **TASK)
+    assert [run["run"] for run in found.runs] == [1, 2]
+    assert {train["batch_size"] for _, train in runs.given} <= {16, 32}
+    with pytest.raises(UserError, match="another data"):
+        tune(output, num_runs=2, data="wrong", **TASK)

@@ -1,5 +1,6 @@
 """Tests cross-validation: --folds of finetune."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_each_example_is_held_out_once(tmp_path, data, tiny_vocab_file):
     assert found["mean"] == pytest.approx(np.mean(values))
     assert found["std"] == pytest.approx(np.std(values, ddof=1))
     assert [t["seed"] for t in summary["trials"]] == [42] * 3
+    task = task_class(TASK)(TASK, chosen.options, data)
+    tokenizer = begin.tokenizer()
+    whole = splits.read(task, tokenizer, 32, None, 42)
+    constant = [
+        splits.fold(whole, n, 3, 42, tokenizer, 32).baseline()["validation"]
+        for n in (1, 2, 3)
+    ]
+    assert summary["baseline"]["validation"]["accuracy"] == pytest.approx(
+        np.mean([scores["accuracy"] for scores in constant])
+    )
     text = (tmp_path / "report.md").read_text()
     assert f"accuracy {found['mean']:.2f} (mean of 3 folds, standard" in text
     assert trials.run_trials(*run) == summary  # all done
@@ -162,3 +173,39 @@ def test_questions_on_a_context_are_in_one_part():
     contexts = [{e.context for e in part} for part in found]
     assert [len(names) for names in contexts] == [2] * 3
     assert len(set.union(*contexts)) == 6
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ("tagging", "cat B-X\n\ndog O\nsat O\n"),
+        ("ranking", "query\tpassage\tlabel\n"
+         + "".join(f"q {q}\tp {i}\t{i}\n" for q in (1, 2) for i in (0, 1))),
+    ],
+)  # fmt: skip
+def test_few_examples_need_no_part_besides_the_folds(
+    task, text, tmp_path, tiny_vocab_file, monkeypatch
+):
+    """Of so few none is held out by validation_fraction, nor has to be."""
+    data = tmp_path / "train.tsv"
+    data.write_text(text)
+    chosen = settings.load(
+        {"model": SHAPE}, task=task, folds=2,
+        options={"max_seq_length": 32}
+        | ({"max_query_length": 8} if task == "ranking" else {}),
+    )  # fmt: skip
+    begin = start.from_random(chosen.model, tiny_vocab_file)
+    seen = []
+
+    def run_trial(folder, read, *others):
+        seen.append(len(read.validation[0].examples))
+
+    monkeypatch.setattr(trials.finetune, "run_trial", run_trial)
+    arguments = str(data), str(tmp_path / "run"), strategy.make_strategy()
+    assert trials.run_trials(chosen, begin, *arguments) is None
+    assert seen == [1 if task == "tagging" else 2]
+    none = dataclasses.replace(chosen.train, folds=None)
+    with pytest.raises(UserError, match=r"validation_fraction of 0\.1 none"):
+        trials.run_trials(
+            dataclasses.replace(chosen, train=none), begin, *arguments
+        )

@@ -788,3 +788,22 @@ def test_no_rows_are_added_to_a_few_texts(loaded, monkeypatch):
     loaded.predict(["the cat"] * 20)
     loaded.predict_rows([({"text": "the cat"}, "row 1")])
     assert sizes == [1, 32, 16]
+
+
+@pytest.mark.parametrize(
+    "content", [b"text,label\na,x\n", b'{"data": []}', b"PAR1\xff", b"[1]\n"]
+)
+@pytest.mark.parametrize(
+    "recipe", [electra_tf.evaluate, electra_tf.evaluate_pretraining]
+)
+def test_metrics_replace_nothing_but_metrics(recipe, content, tmp_path):
+    """Such as the data: before the model is opened."""
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"--output: {file} .* no metrics"):
+        recipe("no model", data=str(file), output=str(file))
+    assert file.read_bytes() == content
+    for result in (b"", b'{"loss": 1.5}', b'{"scores": {}, "data": null}'):
+        file.write_bytes(result)
+        with pytest.raises(UserError, match="no model"):
+            recipe("no model", data=str(tmp_path), output=str(file))

@@ -79,6 +79,7 @@ def test_a_number_too_large(tmp_path):
         ("threshold: 1.5", "threshold: expected above 0 and below 1"),
         ("class_weights: some", "class_weights: expected none, balanced or"),
         ("class_weights: {a: -1}", "class_weights: expected weights of at"),
+        ("class_weights: {a: .inf}", "class_weights: expected weights of at"),
         ("metric: acuracy", "'acuracy' is not known; did you mean 'accuracy'"),
         (
             "{multi_label: true, metric: f1}",

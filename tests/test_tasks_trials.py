@@ -416,6 +416,39 @@ def test_a_start_that_failed_is_in_nobodys_way(
     assert not output.exists()
 
 
+def test_a_run_is_overwritten_only_once_the_data_are_read(
+    data, tiny_vocab_file, tmp_path, monkeypatch, tiny_model
+):
+    """A mistake in the arguments costs no finished run, nor its own start."""
+    output = tmp_path / "run"
+    model = output / "model"
+    shutil.copytree(tiny_model, model)
+    (output / "report.json").write_text("{}")
+    chosen = make(num_trials=1)
+
+    def again(data, begin):
+        trials.run_trials(
+            chosen, begin, str(data), str(output), strategy.make_strategy(),
+            overwrite=True,
+        )  # fmt: skip
+
+    begin = start.from_random(chosen.model, tiny_vocab_file)
+    with pytest.raises(UserError):
+        again(tmp_path / "no", begin)
+    inside = start.from_checkpoint(str(model), settings.ModelSettings())
+    with pytest.raises(UserError, match=r"--overwrite: --model=.*/model is in"):
+        again(data, inside)
+    assert model.exists() and (output / "report.json").exists()
+
+    def fails(*given, **named):
+        raise UserError("no memory")
+
+    monkeypatch.setattr(trial.loop, "train", fails)
+    with pytest.raises(UserError, match="no memory"):
+        again(data, begin)
+    assert not model.exists() and (output / "config.json").exists()
+
+
 def test_tables_of_reports_leave_empty_columns_out():
     rows = [
         {"a": "1", "b": "", "c": "x"}, {"a": "2", "b": "", "c": ""},
@@ -423,6 +456,11 @@ def test_tables_of_reports_leave_empty_columns_out():
     assert report._table(rows, left=("c",)) == (
         "| a | c |\n| ---: | --- |\n| 1 | x |\n| 2 |  |"
     )
+
+
+def test_the_baseline_of_a_cross_validation_is_that_of_all_folds():
+    folds = [{"validation": {"f1": 40.0}}, {"validation": {"f1": 60.0}}, {}]
+    assert report.mean_of(folds) == {"validation": {"f1": 50.0}}
 
 
 def test_what_reports_say_of_the_data_and_of_collapse():

@@ -100,6 +100,9 @@ def test_length_side_and_multiple(tiny_vocab_file, graph):
         made(truncation_side="top")
     with pytest.raises(UserError, match="sequence_length: 2; expected at"):
         made(sequence_length=2)
+    for wrong in ("8", 8.5):
+        with pytest.raises(UserError, match=f"sequence_length: {wrong!r}; exp"):
+            made(sequence_length=wrong)
 
 
 def test_special_tokens_in_texts(tiny_vocab_file, layer, graph):

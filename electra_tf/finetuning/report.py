@@ -12,6 +12,7 @@ from electra_tf import files
 from electra_tf.finetuning.splits import Splits
 
 JSON, MARKDOWN = "report.json", "report.md"
+Scores = Mapping[str, Mapping[str, float]]  # split -> metric -> value
 # Keys of a trial's result that the report repeats.
 _MOST_CLASSES = 30  # in the report
 _OF_TRIAL = (
@@ -25,6 +26,7 @@ def summarise(
     described: Mapping[str, Any],
     read: Splits,
     start: str,
+    baseline: Scores,
 ) -> dict[str, Any]:
     """Summarizes trials as the content of report.json.
 
@@ -33,6 +35,7 @@ def summarise(
       described: all settings.
       read: the data.
       start: a sentence on the start of the weights.
+      baseline: scores of the constant prediction.
     """
     metric = read.task.metric
     selected_on = read.validation[0].name if read.validation else None
@@ -63,7 +66,7 @@ def summarise(
         "learning_rate": first["learning_rate"],
         "layerwise_lr_decay": first["layerwise_lr_decay"],
         "settings": dict(described),
-        "baseline": read.baseline(),
+        "baseline": baseline,
         "summary": {
             split: {
                 name: _spread(_values(results, split, name), value)
@@ -78,6 +81,23 @@ def summarise(
         ],
         "seconds": round(sum(r["seconds"] for r in results.values()), 1),
         "tensorflow": tf.__version__,
+    }
+
+
+def mean_of(several: Sequence[Scores]) -> dict[str, dict[str, float]]:
+    """Returns the mean of each score over folds, of those that have it.
+
+    Args:
+      several: the scores of each fold.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for scores in several:
+        for split, metrics in scores.items():
+            for name, value in metrics.items():
+                found.setdefault(split, {}).setdefault(name, []).append(value)
+    return {
+        split: {name: statistics.fmean(v) for name, v in metrics.items()}
+        for split, metrics in found.items()
     }
 
 

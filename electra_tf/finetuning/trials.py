@@ -14,6 +14,7 @@ resumes from its last checkpoint.
 import dataclasses
 import gc
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def run_trials(
     strategy: tf.distribute.Strategy,
     progress: bool = True,
     loggers: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any] | None:
     """Trains, predicts and reports, and resumes unfinished work.
 
@@ -59,6 +61,7 @@ def run_trials(
       strategy: see `training.strategy.make_strategy`.
       progress: whether to report progress on stderr.
       loggers: names in `training.loggers`.
+      overwrite: whether to remove a run that is there, once the data are read.
 
     Returns:
       The content of report.json; None if a signal stopped it.
@@ -67,11 +70,13 @@ def run_trials(
       UserError: the run has other settings or data, or the task refuses the
         data.
     """
+    if overwrite:
+        _check_removable(output, start)
     asked = settings.train
     train = dataclasses.replace(
         asked,
         precision=precision.resolved(
-            asked.precision, output, asked.jit_compile
+            asked.precision, None if overwrite else output, asked.jit_compile
         ),
     )
     settings = dataclasses.replace(settings, train=train)
@@ -79,10 +84,13 @@ def run_trials(
     team = workers.of(strategy)
     team.agree("the settings", described)
     cls = run_class(settings.task)
-    begun = _begun(output)
-    check_run(output, described, False, cls, begun)
+    begun = not overwrite and _begun(output)
+    if not overwrite:
+        check_run(output, described, False, cls, begun)
     results = {
-        number: finetune.result_of(_trial(output, number))
+        number: None
+        if overwrite
+        else finetune.result_of(_trial(output, number))
         for number in range(1, (train.folds or train.num_trials) + 1)
     }
     team.agree(f"the results in {output}", results)
@@ -98,6 +106,7 @@ def run_trials(
         )  # fmt: skip
 
     task = task_class(settings.task)(settings.task, settings.options, data)
+    task.parts_joined = train.folds is not None
     read = splits.read(
         task,
         start.tokenizer(),
@@ -119,16 +128,22 @@ def run_trials(
         read = fold(1)
     head = read.task.head()
     # Only now, so that wrong data leaves no record that would refuse the right
-    # data.
+    # data, and removes no run.
+    if overwrite:
+        if team.is_chief:
+            clear(output)
+        team.barrier()
     check_run(output, described, team.is_chief, cls, begun)
     note(_describe_data(read))
     note(f"start: {start.describe(head)}")
     description = precision.describe(train.precision, asked.precision)
     if description:
         note(description)
+    baselines: list[report.Scores] = []
     for number, result in results.items():
         if train.folds is not None:
             read = fold(number)
+            baselines.append(read.baseline())
         if result is not None:
             _check_data(output, number, result, read)
             continue
@@ -157,6 +172,7 @@ def run_trials(
         described,
         read,
         start.describe(head),
+        report.mean_of(baselines or [read.baseline()]),
     )
     if not team.is_chief:
         return summary
@@ -177,8 +193,13 @@ def clear(output: str) -> None:
     Raises:
       UserError: the directory has something that runs do not have.
     """
-    if not files.exists(output):
-        return
+    if files.exists(output):
+        _check_own(output)
+        files.remove(output)
+
+
+def _check_own(output: str) -> None:
+    """Refuses a directory with something that runs do not have."""
     names = files.list_directory(output) if files.is_directory(output) else [""]
     others = [name for name in names if not _OWN.fullmatch(name)]
     if others:
@@ -187,7 +208,27 @@ def clear(output: str) -> None:
             "not of a run of finetune; remove it yourself, or name another "
             "directory"
         )
-    files.remove(output)
+
+
+def _check_removable(output: str, start: Start) -> None:
+    """Refuses to remove what is no run, or has the weights to start from."""
+    if not files.exists(output):
+        return
+    _check_own(output)
+    if start.checkpoint is None or start.source is None:
+        return
+    below, source = (
+        f"{os.path.realpath(path) if files.is_local(path) else path}".rstrip(
+            "/"
+        )
+        + "/"
+        for path in (output, start.source)
+    )
+    if source.startswith(below):
+        raise UserError(
+            f"--overwrite: --model={start.source} is in {output}, which would "
+            "be removed; name another directory"
+        )
 
 
 def _begun(output: str) -> bool:

@@ -1,5 +1,6 @@
 """Provides the tokenizer as a Keras layer: `electra_tf.Tokenizer`."""
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -106,13 +107,15 @@ class Tokenizer(keras.layers.Layer):
                 raise UserError(
                     f"{key}: {value!r} is none of {', '.join(known)}"
                 )
+        number: Any
         for key, number, least in (
             ("sequence_length", sequence_length, 3),
             ("pad_to_multiple_of", pad_to_multiple_of, 1),
         ):
-            if number is not None and number < least:
+            whole = isinstance(number, numbers.Integral)
+            if number is not None and not (whole and number >= least):
                 raise UserError(
-                    f"{key}: {number}; expected at least {least}, or None"
+                    f"{key}: {number!r}; expected at least {least}, or None"
                 )
         if (sequence_length or 0) % (pad_to_multiple_of or 1):
             raise UserError(

@@ -114,7 +114,7 @@ class Adaptable:
             encoder.embeddings_project.trainable = False
         for i, block in enumerate(encoder.blocks):
             block.trainable = i >= number
-        _freeze_kernels(encoder)
+        freeze_kernels(encoder)
         _renew(self)
         if verbose:
             print(self.trained())
@@ -258,7 +258,7 @@ def switch_on(encoder: Any, settings: tuple[int, float, str]) -> None:
             others += [block.intermediate, block.output_dense]
         for dense in others:
             dense.lora.enable(dense.kernel, rank, alpha)
-    _freeze_kernels(encoder)
+    freeze_kernels(encoder)
 
 
 def changed_kernels(models: Iterable[Any]) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def changed_kernels(models: Iterable[Any]) -> dict[str, Any]:
     return found
 
 
-def _freeze_kernels(encoder: Any) -> None:
+def freeze_kernels(encoder: Any) -> None:
     """Freezes all of the encoder except LoRA's changes."""
     if encoder.lora is None:
         return

@@ -20,6 +20,7 @@ from electra_tf.errors import UserError
 from electra_tf.tasks import records
 from electra_tf.text import inputs
 
+_LONGEST_RESULT = 1 << 20  # bytes of JSON
 # A TSV cell cannot contain them, as TSV has no quotes.
 _BREAKS = str.maketrans("\t\r\n", "   ")
 
@@ -90,6 +91,37 @@ def check_output(
             f"{flag}: {target} is there already; name another file, or give "
             "--overwrite"
         )
+
+
+def check_result(target: str | None) -> None:
+    """Refuses an output for metrics that replaces anything but metrics.
+
+    Args:
+      target: the output, if there is one.
+
+    Raises:
+      UserError: it is a folder, or a file without metrics, such as the data.
+    """
+    check_output(target, True)
+    if target and files.exists(target) and not _is_result(target):
+        raise UserError(
+            f"--output: {target} is there already and holds no metrics; name "
+            "another file"
+        )
+
+
+def _is_result(path: str) -> bool:
+    """Returns whether a file has metrics as JSON, or nothing."""
+    if files.size(path) > _LONGEST_RESULT:
+        return False
+    try:
+        found = json.loads(files.read_bytes(path) or b"{}")
+    except ValueError:
+        return False
+    return isinstance(found, dict) and (
+        isinstance(found.get("scores"), dict)
+        or all(isinstance(value, int | float) for value in found.values())
+    )
 
 
 def check_input(source: str, flag: str = "--input") -> None:

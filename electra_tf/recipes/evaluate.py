@@ -129,7 +129,7 @@ def evaluate(
         runner, beam_args=beam_args, num_workers=num_workers,
         rows_per_shard=rows_per_shard,
     )  # fmt: skip
-    prediction_files.check_output(output, True)
+    prediction_files.check_result(output)
     prediction_files.check_output(predictions, True, "--predictions", True)
     on_beam = runner == "beam"
     if on_beam and strategy != "one_device":

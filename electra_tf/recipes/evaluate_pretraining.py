@@ -117,7 +117,7 @@ def evaluate_pretraining(
     from electra_tf.training import checkpoints, steps, workers
     from electra_tf.training import strategy as strategies
 
-    prediction_files.check_output(output, True)
+    prediction_files.check_result(output)
     with strategies.distributed(
         strategy,
         join_seconds=join_seconds,

@@ -130,7 +130,6 @@ def finetune(
     from electra_tf.finetuning import trials
     from electra_tf.training import loggers as loggers_lib
     from electra_tf.training import strategy as strategies
-    from electra_tf.training import workers
 
     loggers_lib.check(loggers)
     with strategies.distributed(
@@ -140,10 +139,8 @@ def finetune(
             settings.model, model, random_weights, new_head, vocab,
             lower_case, strip_accents,
         )  # fmt: skip
-        if overwrite and workers.of(chosen).is_chief:
-            trials.clear(output)
         report = trials.run_trials(
-            settings, start, data, output, chosen, progress, loggers
+            settings, start, data, output, chosen, progress, loggers, overwrite
         )
     best: Mapping[str, Any] = report["summary"] if report else {}
     return FineTuned(

@@ -268,13 +268,16 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
     with files.named_errors(output, "create directory"):
         os.makedirs(output, exist_ok=True)
     path = os.path.abspath(os.path.join(output, _STORAGE))
+    named = {"storage": f"sqlite:///{path}", "study_name": "electra-tf tune"}
     study = optuna.create_study(
-        storage=f"sqlite:///{path}",
-        study_name="electra-tf tune",
-        direction="maximize",
-        load_if_exists=True,
+        **named, direction="maximize", load_if_exists=True
     )
     before = study.user_attrs.get("about")
+    if before not in (None, about) and not _begun(study, output):
+        # A search that failed in its data or model refuses no other one.
+        optuna.delete_study(**named)
+        study = optuna.create_study(**named, direction="maximize")
+        before = None
     if before is None:
         study.set_user_attr("about", dict(about))
     elif before != about:
@@ -284,6 +287,16 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
             "the same, or choose another --output"
         )
     return study
+
+
+def _begun(study: Any, output: str) -> bool:
+    """Returns whether a run of a search has ended, or written anything."""
+    from electra_tf import files
+
+    return any(
+        trial.state.is_finished() or files.exists(_folder(output, trial.number))
+        for trial in study.get_trials(deepcopy=False)
+    )
 
 
 def _asked(study: Any, space: tuple[list[Any], ...]) -> tuple[int, dict]:

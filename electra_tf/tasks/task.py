@@ -51,6 +51,9 @@ class Task(abc.ABC):
     # Default number of epochs; a class or a property may have another one
     # (paper, appendix: 10 for RTE and STS-B, 2 for SQuAD).
     default_epochs: float = 3.0
+    # Whether training and validation examples are joined and divided again, as
+    # for a cross-validation: then there may be too few of the latter.
+    parts_joined: bool = False
 
     def __init__(
         self,
@@ -488,7 +491,8 @@ class FileTask(Task):
             for example in examples
             if splits.held_out(self.identity(example), fraction, seed) == wanted
         ]
-        if not found and self.strict_parts:
+        needed = split == "train" or not self.parts_joined
+        if not found and self.strict_parts and needed:
             raise UserError(
                 f"{place}: too few examples: with a validation_fraction of "
                 f"{fraction} none of the {len(examples)} is for {split}; set "

@@ -147,6 +147,9 @@ class TaskModel(ReadingTask):
         if not self.has_answers(None, None):
             given.check_held_out(validation_data)
         validation = self._held_out(validation_data, validation_batch_size)
+        self._memory.scored = self._listed(
+            validation_data, validation_batch_size, validation_steps
+        )
         inputs.started(x)
         before = self._iterations()
         try:
@@ -352,7 +355,7 @@ class TaskModel(ReadingTask):
                 given.refuse("a dataset", y=y, sample_weight=sample_weight)
             else:
                 whole = (x, y, sample_weight)
-            examples = self._listed(whole)
+            examples = self._listed(whole, batch_size, steps)
             x = self._held_out(whole, batch_size)
         found = super().evaluate(
             x,
@@ -385,17 +388,22 @@ class TaskModel(ReadingTask):
             if name in scores
         }
 
-    def _listed(self, data: Any) -> list[Any] | None:
+    def _listed(
+        self, data: Any, batch_size: int | None, steps: int | None
+    ) -> list[Any] | None:
         """Returns the examples of (x, y, sample_weight), for the task's
-        scores.
+        scores; of a dataset those of `steps` batches, all where None.
         """
-        if not self.extra_scores:
+        if not self.extra_scores or data is None:
             return None
         if isinstance(data, given.HeldOut):
             return list(data.examples)
         if isinstance(data, inputs.STREAMS):
+            data = inputs.batches(data, batch_size)
             found: list[Any] = []
-            for x, y, _ in inputs.elements(inputs.batches(data, None)):
+            for x, y, _ in inputs.elements(
+                data.take(-1 if steps is None else steps)
+            ):
                 found += self.read(x, y)
             return found
         return self.read(*data[:2])
@@ -403,12 +411,9 @@ class TaskModel(ReadingTask):
     def _held_out(
         self, data: Any, batch_size: int | None
     ) -> tf.data.Dataset | None:
-        """Returns batches to evaluate on; remembers their examples for
-        scores.
-        """
+        """Returns batches to evaluate on."""
         if data is None:
             return None
-        self._memory.scored = self._listed(data)
         if isinstance(data, inputs.STREAMS):
             return self._stream(inputs.batches(data, batch_size))
         if isinstance(data, given.HeldOut):
@@ -532,7 +537,7 @@ class TaskModel(ReadingTask):
         x = inputs.source(x, steps=steps)
         if not isinstance(x, inputs.STREAMS):
             return self.read(x)
-        data = inputs.batches(x, None)
+        data = inputs.batches(x, batch_size if inputs.has_rows(x) else None)
         examples: list[Any] = []
         for part, _, _ in inputs.elements(
             data.take(-1 if steps is None else steps)

@@ -18,9 +18,10 @@ from electra_tf.finetuning.fine_tuner import FineTuner
 from electra_tf.finetuning.settings import FinetuneTrainConfig
 from electra_tf.finetuning.start import Start
 from electra_tf.keras_api.preprocessors import TextPreprocessor, as_tensors
-from electra_tf.keras_api.tasks import given, streams
+from electra_tf.keras_api.tasks import given, inputs, streams
 from electra_tf.keras_api.tokenizer import Tokenizer
 from electra_tf.models import initial, packed_encoder, task_networks
+from electra_tf.models.adaptation import freeze_kernels
 from electra_tf.models.config import TaskHeadConfig
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import INPUTS, Features
@@ -31,6 +32,7 @@ from electra_tf.training.optimizer import (
     make_optimizer,
     precision_policy,
 )
+from electra_tf.training.settings import MAX_SEED
 
 
 class _Memory:
@@ -83,6 +85,11 @@ class CompiledTask(FineTuner, abc.ABC):
             policy where None.
           name: name of the model.
         """
+        whole = isinstance(seed, int | np.integer)
+        if not (whole and 0 <= seed <= MAX_SEED):
+            raise UserError(
+                f"seed: {seed!r}; expected a whole number from 0 to {MAX_SEED}"
+            )
         policy = _policy(dtype)
         with precision_policy(policy.name), initial.seeded(seed):
             network, report = start.build(head or task.head())
@@ -97,6 +104,7 @@ class CompiledTask(FineTuner, abc.ABC):
         self._is_own = False  # whether the loss is the user's own
         self._has_metrics = self._has_plain_metrics = False
         self._own_optimizer = False
+        self._froze = False  # whether `compile` froze the encoder
         self.learned = learned
         self.one_hot = False  # whether the loss takes one-hot labels
         self._memory = _Memory()
@@ -143,6 +151,11 @@ class CompiledTask(FineTuner, abc.ABC):
 
     def as_input(self, x: Any) -> Any:
         """Returns the model's input, with Python's strings as tensors."""
+        listed = isinstance(x, list) and x and isinstance(x[0], list | tuple)
+        array = isinstance(x, np.ndarray) and x.dtype.kind in "OSU"
+        if listed or (array and x.ndim == 2):
+            first, second = inputs.texts(x)  # pairs, or a column
+            x = first if second is None else (first, second)
         return as_tensors(x)
 
     def _make_tokenizer(self) -> Tokenizer:
@@ -188,8 +201,9 @@ class CompiledTask(FineTuner, abc.ABC):
             rises.
           weight_decay_rate: decoupled weight decay.
           train: other keys of `finetune`'s section `train`: batch_size,
-            gradient_accumulation, recompute, precision, freeze_encoder and
-            those of the optimizer, such as max_grad_norm.
+            gradient_accumulation, recompute, precision, freeze_encoder
+            (until the next `compile` without it) and those of the optimizer,
+            such as max_grad_norm.
           jit_compile: whether XLA compiles the whole step; slower on CPUs.
           **options: run_eagerly, steps_per_execution, weighted_metrics.
 
@@ -222,8 +236,7 @@ class CompiledTask(FineTuner, abc.ABC):
         )
         self.bfloat16_products = mode == precision.PRODUCTS
         self.network.encoder.recompute = self._train.recompute
-        if self._train.freeze_encoder:
-            self.network.encoder.trainable = False
+        self._freeze_encoder(self._train.freeze_encoder)
         self._is_own = loss is not None
         self.one_hot = self.has_classes and _wants_one_hot(
             [
@@ -256,6 +269,13 @@ class CompiledTask(FineTuner, abc.ABC):
             self.tokenizer.supports_jit = False
         if optimizer is not None:
             self.optimizer.build(self.trainable_variables)
+
+    def _freeze_encoder(self, frozen: bool) -> None:
+        """Freezes the encoder; or trains it again, if `compile` froze it."""
+        if frozen or self._froze:
+            self.network.encoder.trainable = not frozen
+            freeze_kernels(self.network.encoder)
+        self._froze = frozen
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -3,7 +3,7 @@
 import collections
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -126,20 +126,22 @@ def _strings(values: Any, where: str) -> list[str]:
     return found
 
 
-def word_lists(x: Any) -> list[list[str]]:
+def word_lists(x: Any, may_be_empty: bool = False) -> list[list[str]]:
     """Reads N sentences that are split into words.
 
     Args:
       x: lists of words, or a ragged string tensor [N, (words)].
+      may_be_empty: whether a sentence without words is accepted.
 
     Raises:
-      UserError: the input is none of these, or a sentence has no words.
+      UserError: the input is none of these, or a sentence has no words and
+        has to have some.
     """
     found = plain(x)
     if not isinstance(found, list):
         raise UserError(f"x: expected lists of words, got {x!r:.60}")
     for number, words in enumerate(found):
-        if not isinstance(words, list) or not words:
+        if not isinstance(words, list) or not (words or may_be_empty):
             raise UserError(
                 f"x[{number}]: expected a list of words, got {words!r:.60}"
             )
@@ -216,8 +218,8 @@ def names(
         return None
     if labels is None:
         return [str(i) for i in range(int(num_classes or 0))]
-    if isinstance(labels, str):
-        raise UserError(f"labels: expected a list of names, got '{labels}'")
+    if isinstance(labels, str | Set | Mapping):  # sets have no order
+        raise UserError(f"labels: expected a list of names, got {labels!r:.60}")
     for label in labels:
         if not isinstance(label, str):
             raise UserError(
@@ -227,7 +229,7 @@ def names(
     twice = [name for name, n in collections.Counter(labels).items() if n > 1]
     if twice:
         raise UserError(f"labels: '{twice[0]}' is given twice")
-    return list(labels)
+    return [str(label) for label in labels]
 
 
 def numbers(values: Any, where: str) -> list[float]:
@@ -373,6 +375,14 @@ def count(data: Stream) -> int | None:
     return known if known >= 0 else None
 
 
+def has_rows(data: Stream) -> bool:
+    """Returns whether a dataset's elements are single rows, not batches."""
+    if isinstance(data, Batches):
+        return False
+    first = tf.nest.flatten(data.element_spec, expand_composites=False)[0]
+    return first.shape.rank == 0
+
+
 def batches(data: Stream, batch_size: int | None) -> Stream:
     """Returns a dataset of batches, from batches or single rows.
 
@@ -387,9 +397,7 @@ def batches(data: Stream, batch_size: int | None) -> Stream:
         if batch_size is not None:
             raise UserError("batch_size: x comes in batches; leave it out")
         return data
-    spec = data.element_spec
-    first = tf.nest.flatten(spec, expand_composites=False)[0]
-    if first.shape.rank == 0:
+    if has_rows(data):
         return data.batch(batch_size or 32)
     if batch_size is not None:
         raise UserError("batch_size: the dataset is in batches already")

@@ -135,10 +135,9 @@ class QuestionAnswerer(TaskModel):
         if y is not None:
             answers = y if isinstance(y, list | tuple) else inputs.plain(y)
             inputs.same_number(len(records), answers, "y")
-        examples = [
-            self.task.example(record, f"x[{i}]")
-            for i, record in enumerate(records)
-        ]
+        # To be answered, a text may be empty, as in `electra_tf.load`.
+        make = self.task.asked if answers is None else self.task.example
+        examples = [make(record, f"x[{i}]") for i, record in enumerate(records)]
         if answers is None:
             return examples
         return [
@@ -176,6 +175,13 @@ class QuestionAnswerer(TaskModel):
         """See `SavedTask.texts_of_an_input`."""
         return 2
 
+    def as_input(self, x: Any) -> Any:
+        """See `CompiledTask.as_input`; mappings become pairs."""
+        if isinstance(x, list) and x and isinstance(x[0], Mapping):
+            examples = self.read(x)
+            x = [(example.question, example.context) for example in examples]
+        return super().as_input(x)
+
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Returns probabilities of `start` and `end`, float32 [batch,
         tokens].
@@ -210,6 +216,7 @@ class QuestionAnswerer(TaskModel):
 
 def _spans(answer: Any, context: str, where: str) -> list[tuple[str, int]]:
     """Returns texts and starts of an answer given in any accepted form."""
+    answer = inputs.plain(answer)  # a start may be one of NumPy's numbers
     if answer is None or answer in ("", [], {}):
         return []
     if isinstance(answer, str):

@@ -30,6 +30,11 @@ class ReadingTask(SavedTask):
             found = inputs.numbers(sample_weight, "sample_weight")
             inputs.same_number(len(examples), found, "sample_weight")
         if class_weight is not None:
+            if not isinstance(class_weight, Mapping):
+                raise UserError(
+                    "class_weight: expected a mapping of labels to weights, "
+                    f"got {class_weight!r:.60}"
+                )
             shares = self.class_shares(examples, class_weight)
             found = [w * share for w, share in zip(found, shares)]
         return found

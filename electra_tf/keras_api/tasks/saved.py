@@ -76,6 +76,7 @@ class SavedTask(Adaptable, CompiledTask):
         Raises:
           UserError: there are fewer blocks.
         """
+        self._freeze_encoder(False)
         super().freeze(up_to, verbose)
         self._renew_optimizer()
 

@@ -126,7 +126,7 @@ class TokenClassifier(TaskModel):
                     "x: expected lists of words, as y has a tag for each word"
                 )
             return [_sentence(t, i) for i, t in enumerate(inputs.texts(x)[0])]
-        words = inputs.word_lists(found)
+        words = inputs.word_lists(found, may_be_empty=y is None)
         tags: Sequence[Any] = [None] * len(words)
         if y is not None:
             tags = self._tags(y, words)
@@ -221,16 +221,19 @@ class TokenClassifier(TaskModel):
         """See `TaskModel.predicted`."""
         places, count = features.extra, len(self.task.state["labels"])
         unseen = np.eye(count, dtype="float32")[self.task.default_label()]
-        words = np.stack(
-            [
-                outputs[row]["probabilities"][at] if row >= 0 else unseen
-                for row, at in zip(places.row, places.position)
-            ]
-        )
+        words = np.zeros([len(places.row), count], "float32")
+        for i, (row, at) in enumerate(zip(places.row, places.position)):
+            words[i] = outputs[row]["probabilities"][at] if row >= 0 else unseen
         return np.split(words, places.splits[1:-1])
 
     def as_input(self, x: Any) -> Any:
         """See `CompiledTask.as_input`."""
+        words = x[0] if isinstance(x, list | tuple) and x else x
+        if isinstance(words, str | bytes):
+            raise UserError(
+                "x: calling the model takes lists of words, got texts; "
+                "`predict` and `answer` split them"
+            )
         if isinstance(x, list | tuple) and x and isinstance(x[0], list | tuple):
             return tf.ragged.constant(x, ragged_rank=1)
         return x
@@ -258,8 +261,6 @@ class _Probabilities:
 
 def _sentence(text: str, number: int) -> Sentence:
     words, starts = split_words(text)
-    if not words:
-        raise UserError(f"x[{number}]: the text has no word")
     return Sentence(words, text=text, starts=starts, place=f"x:{number}")
 
 

@@ -116,7 +116,7 @@ class TextClassifier(_TextModel):
 
     Inputs are lists, arrays or string tensors of texts; for pairs a tuple of
     two such, or a list of pairs; or a `tf.data.Dataset` of (texts, labels).
-    Labels are names or their positions; with `multi_label` lists of these, or a
+    Labels are names or their positions; with `multi_label` lists of names, or a
     matrix of 0 and 1, [texts, labels]. Keras' losses and metrics get them in
     the form they take, one-hot or as numbers; your own get numbers.
 
@@ -173,10 +173,11 @@ class TextClassifier(_TextModel):
             where no labels are given.
         """
         names = inputs.names(labels, num_classes)
-        if names is not None and len(names) < 2:
+        least = 1 if multi_label else 2
+        if names is not None and len(names) < least:
             raise UserError(
                 f"{'num_classes' if labels is None else 'labels'}: "
-                f"{len(names)}; expected at least 2"
+                f"{len(names)}; expected at least {least}"
             )
         if names is None and multi_label:
             raise UserError("labels: name those that a text may have")
@@ -269,16 +270,23 @@ class TextClassifier(_TextModel):
         if self.multi_label:
             return super().class_shares(examples, class_weight)
         shares = dict.fromkeys(self.labels, 1.0)
-        for key, weight in class_weight.items():
+        weights = inputs.numbers(list(class_weight.values()), "class_weight")
+        for key, weight in zip(class_weight, weights):
             name = self.labels[
                 inputs.position(inputs.plain(key), self.labels, "class_weight")
             ]
-            shares[name] = float(weight)
+            shares[name] = weight
         return [shares[example.answer] for example in examples]
 
     def default_metrics(self) -> list[Any]:
         """Returns accuracy; with `multi_label` the share of right decisions."""
-        return ["binary_accuracy" if self.multi_label else "accuracy"]
+        if not isinstance(self.target, LabelSets):
+            return ["accuracy"]
+        return [
+            keras.metrics.BinaryAccuracy(
+                "binary_accuracy", threshold=self.target.threshold
+            )
+        ]
 
     def learn(self, examples: Sequence[Any]) -> None:
         """See `TaskModel.learn`."""
@@ -304,9 +312,13 @@ def _one_label(value: Any, labels: Sequence[str], where: str) -> int:
     if isinstance(value, list):
         if len(value) == 1:
             value = value[0]
-        elif len(value) == len(labels) and sorted(value)[-2:] == [0, 1]:
+        elif len(value) == len(labels) and _is_one_hot(value):
             return value.index(1)
     return inputs.position(value, labels, where)
+
+
+def _is_one_hot(row: list[Any]) -> bool:
+    return row.count(1) == 1 and row.count(0) == len(row) - 1
 
 
 def _label_set(value: Any, labels: Sequence[str], where: str) -> list[int]:
@@ -317,7 +329,7 @@ def _label_set(value: Any, labels: Sequence[str], where: str) -> list[int]:
         )
     if all(isinstance(v, str) for v in value):
         return sorted({inputs.position(v, labels, where) for v in value})
-    if len(value) != len(labels) or not set(value) <= {0, 1}:
+    if len(value) != len(labels) or not all(v in (0, 1) for v in value):
         raise UserError(
             f"{where}: expected names of labels, or a 0 or 1 for each of the "
             f"{len(labels)}, got {value!r:.40}"

@@ -17,7 +17,7 @@ from electra_tf.hub import pretrained
 from electra_tf.hub.checkpoint import Part
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.data import special_ids
-from electra_tf.keras_api.tasks import inputs, streams
+from electra_tf.keras_api.tasks import given, inputs, streams
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.models import randomness, task_networks
 from electra_tf.pretraining import masking
@@ -141,7 +141,8 @@ class TokenModel(TaskModel):
         self, data: Any, batch_size: int | None
     ) -> tf.data.Dataset | None:
         """Reads held-out data without y: a list contains texts, not x and y."""
-        if isinstance(data, (*inputs.STREAMS, tuple)) or data is None:
+        forms = (*inputs.STREAMS, given.HeldOut, tuple)
+        if isinstance(data, forms) or data is None:
             return super()._held_out(data, batch_size)
         return super()._held_out((data,), batch_size)
 

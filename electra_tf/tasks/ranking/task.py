@@ -48,7 +48,7 @@ class Ranking(FileTask):
     def read(self, split: str) -> Sequence[Pair] | None:
         """Returns the pairs of a split; see `FileTask.read`."""
         pairs = super().read(split)
-        if pairs and split == "validation":
+        if pairs and split == "validation" and not self.parts_joined:
             self.check_held_out(pairs, self._source(split)[0][0])
         if pairs and split == "train":
             return [*pairs, *self._negatives(pairs)]

@@ -374,6 +374,7 @@ class Classification(TableTask):
         Raises:
           UserError: all examples have the same class, or none has a label.
         """
+        self._check_options()
         if not self._labels:
             self.look(examples)
         self.check(examples)
@@ -417,6 +418,18 @@ class Classification(TableTask):
                 f"choose one of {', '.join(OF_CLASSES)}"
             )
         self._target = self._make_target()
+
+    def _check_options(self) -> None:
+        """Refuses options that only the other kind of labels uses."""
+        usual, several = type(self.options)(), self.options.multi_label
+        names = ("positive_label",) if several else ("separator", "threshold")
+        for name in names:
+            if getattr(self.options, name) != getattr(usual, name):
+                raise UserError(
+                    f"options.{name}: is used "
+                    f"{'without' if several else 'with'} multi_label alone; "
+                    "leave it out, or change options.multi_label"
+                )
 
     def classes(self, examples: Sequence[TextExample]) -> dict[str, int]:
         """Counts the examples of each label, also within sets of labels."""

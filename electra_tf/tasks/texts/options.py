@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -178,10 +179,12 @@ class ClassificationOptions(TextTableOptions):
                 "class_weights: expected none, balanced or label: weight, "
                 f"got '{weights}'"
             )
-        if isinstance(weights, dict) and any(
-            not weight >= 0 for weight in weights.values()
+        if isinstance(weights, dict) and not all(
+            0 <= weight < math.inf for weight in weights.values()
         ):
-            raise UserError("class_weights: expected weights of at least 0")
+            raise UserError(
+                "class_weights: expected weights of at least 0, and finite"
+            )
         of_one = OF_CLASSES + OF_TWO_CLASSES
         if self.multi_label and self.metric in set(of_one) - set(OF_LABEL_SETS):
             raise UserError(
