@@ -237,9 +237,9 @@ def pretrain(
         description = precision.describe(numbers, asked.precision)
         if description:
             reporter.note(description)
-        for line in _cost_lines(settings, examples, share, replicas):
-            reporter.note(line)
         try:
+            for line in _cost_lines(settings, examples, share, replicas):
+                reporter.note(line)
             outcome = loop.train(
                 pretrainer,
                 lambda step: examples.training(settings, step, share, replicas),
