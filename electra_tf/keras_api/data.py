@@ -320,10 +320,10 @@ class PretrainingData:
         if isinstance(error, tf.errors.InvalidArgumentError) and (
             not self.has_manifest
         ):
-            found = reader.misfit_error(
+            misfit = reader.misfit_error(
                 self.source, self.max_seq_length, len(self.vocab)
             )
-            return found or error
+            return misfit or error
         return error
 
 
