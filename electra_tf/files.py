@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, TypeVar
 
 from electra_tf.errors import UserError
@@ -140,6 +140,14 @@ def expand(patterns: str, flag: str = "--input") -> list[str]:
     if not found:
         raise UserError(f"{flag}: expected a path or glob, got '{patterns}'")
     return sorted(found)
+
+
+def is_among(path: str, others: Iterable[str]) -> bool:
+    """Returns whether a file is one of others, by whatever path or link."""
+    if not is_local(path):
+        return path in others
+    real = os.path.realpath(path)
+    return any(os.path.realpath(o) == real for o in others if is_local(o))
 
 
 def _files_matching(pattern: str) -> list[str]:

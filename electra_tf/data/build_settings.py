@@ -94,6 +94,12 @@ def open_build(settings: BuildSettings) -> OpenedBuild:
             "--output or add --overwrite"
         )
     paths = files.expand(settings.input)
+    if files.is_among(settings.vocab, paths):
+        raise UserError(
+            f"--vocab: {settings.vocab} is one of the files of --input, and "
+            "would be read as text; move it, or give an --input that does not "
+            "match it"
+        )
     vocab = load_vocab(settings.vocab)
     if len(vocab) > tfrecords.MAX_ID:
         raise UserError(

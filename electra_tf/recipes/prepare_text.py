@@ -114,6 +114,13 @@ def prepare_text(
     check_output(output, overwrite)
     if output:
         check_text_name(output)
+    paths = files.expand(input if isinstance(input, str) else ",".join(input))
+    if output and len(paths) > 1 and files.is_among(output, paths):
+        raise UserError(
+            f"--output: {output} is one of the {len(paths)} files of --input, "
+            "as which an earlier result would be read again; give it another "
+            "name or folder, or an --input that does not match it"
+        )
     words = load_stop_words(stop_words) if stop_words else frozenset()
     preparation = prepare.Preparation(
         Cleaning(
@@ -129,7 +136,7 @@ def prepare_text(
         text_field=text_field,
     )
     reader = corpus.Reader(
-        files.expand(input if isinstance(input, str) else ",".join(input)),
+        paths,
         blank_lines_separate_documents=blank_lines_separate_documents,
         strict=strict,
         text_field=text_field,
