@@ -271,6 +271,10 @@ def test_no_text_is_an_error(build, tmp_path):
         build([b"", b"\n"])
     with pytest.raises(UserError, match=r"3 JSON lines .*--text_field"):
         build(b'{"a": "b"}\n' * 3, suffix=".jsonl")
+    with pytest.raises(UserError, match=r"0\.999 holds out all 2 documents"):
+        build(_text(2), validation_fraction=0.999)
+    with pytest.raises(UserError, match=r"min_line_length=99 .* all 1 lines"):
+        build(b"the cat", min_line_length=99)
     assert not (tmp_path / "out").exists()
 
 
