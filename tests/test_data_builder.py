@@ -302,6 +302,22 @@ def test_interrupted_build_leaves_nothing(build, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_two_builds_do_not_write_one_directory(build, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    part = tmp_path / "out" / ".building" / "train-00000-of-00001.tfrecord"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"of the other")
+    # A file opened again has a lock of its own, as in another process.
+    other = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process works on this output"):
+        build(_text())
+    assert part.read_bytes() == b"of the other"
+    os.close(other)
+    build(_text())
+    assert not part.exists()
+
+
 def test_leftovers_are_cleared(build, tmp_path):
     out = tmp_path / "out"
     (out / manifest.BUILDING).mkdir(parents=True)

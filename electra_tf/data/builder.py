@@ -135,8 +135,26 @@ def assemble(
       LostData: from `make`; the folder is kept.
     """
     opened = open_build(settings)
-    building = files.join(settings.output, manifest.BUILDING)
     made_here = not files.exists(settings.output)
+    with files.claimed(settings.output):
+        return _assembled(settings, opened, make, made_here)
+
+
+def _assembled(
+    settings: BuildSettings,
+    opened: OpenedBuild,
+    make: Callable[[OpenedBuild, str], Made],
+    made_here: bool,
+) -> manifest.Manifest:
+    """Does what `assemble` says, in a directory that no other process uses.
+
+    Args:
+      settings: settings of the build.
+      opened: what is known before it.
+      make: see `assemble`.
+      made_here: whether a failure removes the directory.
+    """
+    building = files.join(settings.output, manifest.BUILDING)
     files.remove(building)
     files.make_directory(building)
     try:
