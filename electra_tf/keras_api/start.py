@@ -1,7 +1,6 @@
 """Opens the checkpoint that pre-training starts from."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from electra_tf.pretraining.objectives import base as objectives
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.text.vocab import Vocab
 from electra_tf.training import checkpoints
+from electra_tf.training.settings import recorded_settings
 
 # Keys that a checkpoint decides; the rest of a ModelConfig is about training.
 _SHAPE = (
@@ -342,7 +342,7 @@ def resumed_settings(
     if checkpoints.latest(run_dir) is None:
         return None
     where = files.join(run_dir, "config.json")
-    kept = recorded(json.loads(files.read_text(where)), where)
+    kept = recorded(recorded_settings(where), where)
     return dataclasses.replace(
         settings,
         model=_with_shape(settings.model, kept.model),
