@@ -138,7 +138,8 @@ class PretrainingData:
           strip_accents: whether accents were stripped; None as `lower_case`.
 
         Raises:
-          UserError: no examples, no vocabulary, or two that differ.
+          UserError: no examples, no vocabulary, or two that differ; or text
+            that was treated otherwise, as the manifest says.
         """
         if not manifest.is_finished(source):
             # Raises an error that explains what is missing.
@@ -166,6 +167,7 @@ class PretrainingData:
                 has_manifest=False,
             )
         about = manifest.load_manifest(source)
+        _check_case(about, source, lower_case, strip_accents)
         vocab = load_vocab(
             vocab_path or files.join(source, manifest.VOCAB_FILE)
         )
@@ -325,6 +327,28 @@ class PretrainingData:
             )
             return misfit or error
         return error
+
+
+def _check_case(
+    about: manifest.Manifest,
+    source: str,
+    lower_case: bool,
+    strip_accents: bool | None,
+) -> None:
+    """Refuses flags that differ from how the text of the data was treated."""
+    stripped = about.strip_accents
+    if stripped is None:
+        stripped = about.lower_case
+    flag = None
+    if about.lower_case and not lower_case:
+        flag = "--nolower_case"
+    elif strip_accents is not None and strip_accents != stripped:
+        flag = "--strip_accents" if strip_accents else "--nostrip_accents"
+    if flag is not None:
+        raise UserError(
+            f"{flag}: {source} was built without it, as its {manifest.FILE} "
+            f"says; leave it out, or build the data again with {flag}"
+        )
 
 
 def special_ids(vocab: Vocab) -> SpecialIds:
