@@ -14,6 +14,7 @@ import pytest
 import electra_tf
 from electra_tf import tensors
 from electra_tf.cli import app
+from electra_tf.keras_api import start
 from electra_tf.models import kernels
 from electra_tf.text.vocab import load_vocab
 
@@ -68,6 +69,33 @@ def test_a_run_starts_from_another(run, data, tmp_path, capfd):
     # The schedule starts again.
     config = json.loads((tmp_path / "b" / "model" / "config.json").read_text())
     assert config["step"] == 2
+
+
+def test_a_run_continues_with_the_optimizer_of_another(
+    run, data, tmp_path, capfd
+):
+    checkpoint = start.read([str(run)])
+    held = tensors.load(
+        str(run / "checkpoints" / "step-00000002" / "optimizer.safetensors")
+    )
+    assert set(checkpoint.slots) == set(checkpoint.weights)
+    for name, slot in zip(
+        "mv", checkpoint.slots["generator/head/dense/kernel"]
+    ):
+        key = f"adam_weight_decay/electra_generator_head_dense_kernel_{name}"
+        np.testing.assert_array_equal(slot, held[key])
+    output = tmp_path / "b"
+    flags = [f"--init_from={run}", "--init_optimizer"]
+    assert _start(data, output, *flags) == 2
+    assert "at step 2 already" in capfd.readouterr().err
+    longer = ("train.num_train_steps=3",)
+    assert _start(data, output, *flags, settings=longer) == 0
+    count = len(checkpoint.weights)
+    wanted = f"slots of {count} variables, at step 2"
+    assert wanted in " ".join(capfd.readouterr().out.split())
+    with open(output / "metrics.jsonl") as log:
+        steps = {json.loads(line)["step"] for line in log}
+    assert steps == {2, 3}  # an evaluation of the start, and a step
 
 
 @pytest.mark.slow
@@ -306,14 +334,17 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
         (["--init_optimizer"], "needs --init_from"),
         (["--extend_vocab=x"], "needs --init_from"),
         (["--init_from=/nowhere"], "/nowhere"),
-        (["--init_from=RUN", "--init_optimizer"], "no optimizer slots"),
+        (["--init_from=COPY", "--init_optimizer"], "no optimizer slots"),
         (["--init_from=RUN", "--init_from=RUN"], "a generator alone"),
         (["--init_from=RUN", "--init_set=model.num_heads"], "key=value"),
         (["--init_from=RUN", "--init_set=model.heads=2"], "num_heads"),
     ],
 )
 def test_mistakes(run, data, tmp_path, capfd, arguments, message):
-    arguments = [word.replace("RUN", str(run)) for word in arguments]
+    copy = shutil.copytree(run / "model", tmp_path / "copy")
+    places = {"RUN": str(run), "COPY": str(copy)}
+    for name, place in places.items():
+        arguments = [word.replace(name, place) for word in arguments]
     assert _start(data, tmp_path / "b", *arguments) == 2
     assert message in capfd.readouterr().err
 

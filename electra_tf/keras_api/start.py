@@ -7,7 +7,7 @@ import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.hub import loading, vocab_extension
+from electra_tf.hub import directory, loading, vocab_extension
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.settings import PretrainSettings, recorded
@@ -49,13 +49,45 @@ def read(
     Raises:
       UserError: a checkpoint cannot be read, or two do not fit together.
     """
-    checkpoint = loading.open_checkpoint(paths[0], overrides, vocab)
+    checkpoint = _with_slots(
+        loading.open_checkpoint(paths[0], overrides, vocab)
+    )
     for path in paths[1:]:
         other = loading.open_checkpoint(path, overrides, vocab)
         checkpoint = _joined(checkpoint, other)
     if extend_vocab is None:
         return checkpoint
     return vocab_extension.extended(checkpoint, extend_vocab)
+
+
+def _with_slots(checkpoint: Checkpoint) -> Checkpoint:
+    """Adds the optimizer's slots, if the model is in the run that trained it.
+
+    A model directory has none; the run's checkpoint of the same step has. Those
+    of disentangled tables are left out: the model has sums of their variables.
+    """
+    folder, _, name = checkpoint.source.rpartition("/")
+    run_dir, _, model = folder.rpartition("/")
+    if checkpoint.slots is not None or (
+        (model, name) != ("model", directory.WEIGHTS)
+    ):
+        return checkpoint
+    opened = checkpoints.open_slots(
+        checkpoints.path_at(run_dir or ".", checkpoint.config.step)
+    )
+    if opened is None:
+        return checkpoint
+    held, stems = opened
+    names = {directory.weight_name(path): stem for path, stem in stems.items()}
+    if any("/embedding_differences/" in name for name in names):
+        names = {n: s for n, s in names.items() if "embedding" not in n}
+    return dataclasses.replace(
+        checkpoint,
+        slots=Lazy(
+            lambda name: (held[f"{names[name]}_m"], held[f"{names[name]}_v"]),
+            {name: held.shapes[f"{stem}_m"] for name, stem in names.items()},
+        ),
+    )
 
 
 def _joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
