@@ -105,7 +105,11 @@ def prepare_text(
     from electra_tf.errors import UserError
     from electra_tf.prediction.files import check_output
     from electra_tf.text import corpus, prepare, segment
-    from electra_tf.text.cleaning import Cleaning, load_stop_words
+    from electra_tf.text.cleaning import (
+        Cleaning,
+        check_segmented,
+        load_stop_words,
+    )
 
     if divide_words and not word_segmenter:
         raise UserError(
@@ -121,7 +125,10 @@ def prepare_text(
             "as which an earlier result would be read again; give it another "
             "name or folder, or an --input that does not match it"
         )
-    words = load_stop_words(stop_words) if stop_words else frozenset()
+    words: frozenset[str] = frozenset()
+    if stop_words:
+        check_segmented(stop_words, word_segmenter)
+        words = load_stop_words(stop_words)
     preparation = prepare.Preparation(
         Cleaning(
             repair_unicode=repair_unicode,
