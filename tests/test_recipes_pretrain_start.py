@@ -14,6 +14,7 @@ import pytest
 import electra_tf
 from electra_tf import tensors
 from electra_tf.cli import app
+from electra_tf.errors import UserError
 from electra_tf.keras_api import start
 from electra_tf.models import kernels
 from electra_tf.text.vocab import load_vocab
@@ -279,6 +280,31 @@ def test_a_generator_alone_for_a_new_discriminator(data, tmp_path, capfd):
     for name in before:
         if name.startswith("generator/"):
             np.testing.assert_array_equal(before[name], after[name])
+
+
+@pytest.mark.parametrize(
+    ("generator", "objective", "decided"),
+    [
+        (
+            {"frozen": True, "embeddings": "untied"},
+            {},
+            "embeddings shared, not u",
+        ),
+        (
+            {"kind": "two_tower"},
+            {"kind": "electric"},
+            "kind separate, not two_t",
+        ),
+    ],
+)
+def test_an_error_names_what_the_checkpoint_decided(
+    run, generator, objective, decided
+):
+    """Otherwise it would say: set what is set already."""
+    with pytest.raises(UserError, match=f"checkpoint decided .*{decided}"):
+        electra_tf.ElectraPretrainer.from_pretrained(
+            str(run), generator=generator, objective=objective
+        )
 
 
 def test_a_frozen_generator_has_to_come_from_somewhere(data, tmp_path, capfd):

@@ -1,7 +1,8 @@
 """Opens the checkpoint that pre-training starts from."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -213,6 +214,31 @@ def replaced(
             if new != old and old is not None:
                 found.append(f"{section}.{name} {new}, not {old}")
     return tuple(sorted(found))
+
+
+@contextlib.contextmanager
+def naming_replaced(
+    asked: PretrainSettings, fitted: PretrainSettings
+) -> Iterator[None]:
+    """Adds to an error about settings what `fit_settings` changed in them.
+
+    Args:
+      asked: the settings before.
+      fitted: its result, which are checked inside.
+
+    Raises:
+      UserError: raised in place of the error.
+    """
+    try:
+        yield
+    except UserError as error:
+        changed = replaced(asked, fitted)
+        if not changed:
+            raise
+        raise UserError(
+            f"{error}; the checkpoint decided {', '.join(changed)}: change "
+            "other keys, or start from another checkpoint"
+        ) from error
 
 
 def _is_encoder(about: DirectoryConfig, wanted: GeneratorConfig) -> bool:
