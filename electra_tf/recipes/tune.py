@@ -260,7 +260,7 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
     """Opens the search in `output`, or makes a new one.
 
     Raises:
-      UserError: it cannot be made, or has other settings.
+      UserError: it cannot be made or read, or has other settings.
     """
     from electra_tf import files
 
@@ -268,12 +268,19 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
     with files.named_errors(output, "create directory"):
         os.makedirs(output, exist_ok=True)
     path = os.path.abspath(os.path.join(output, _STORAGE))
-    study = optuna.create_study(
-        storage=f"sqlite:///{path}",
-        study_name="electra-tf tune",
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{path}",
+            study_name="electra-tf tune",
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except Exception as error:  # of the database that Optuna uses
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"cannot open {path}: {reason}; remove it if it is damaged, or "
+            "choose another --output"
+        ) from error
     before = study.user_attrs.get("about")
     if before is None:
         study.set_user_attr("about", dict(about))
