@@ -98,6 +98,19 @@ def test_the_error_for_a_longer_run_says_how_to_continue(tmp_path, steps):
     assert (hint in str(error.value)) == (steps > 10)
 
 
+def test_a_run_that_never_began_may_start_from_a_checkpoint(tmp_path):
+    first, second = {"train": {"seed": 1}}, {"train": {"seed": 2}}
+    second["init"] = {"from": ["x"]}
+    for settings in (first, second, first):
+        check_run(str(tmp_path), settings, begun=False)
+        kept = json.loads((tmp_path / "config.json").read_text())
+        assert kept == settings
+    with pytest.raises(UserError, match=r"init\.from: absent there"):
+        check_run(str(tmp_path), second, begun=True)
+    with pytest.raises(UserError, match="options"):  # a run of another kind
+        check_run(str(tmp_path), {"options": {}}, begun=False)
+
+
 @pytest.mark.parametrize("content", ["[1]", "{", "3"])
 def test_a_damaged_record_is_named(tmp_path, monkeypatch, content):
     path = tmp_path / "config.json"

@@ -299,7 +299,8 @@ def check_run(
             files.write_text(path, text)
         return
     before = recorded_settings(path)
-    if not begun and before.keys() == run_config.keys():
+    # A start from a checkpoint is of the same kind as one without.
+    if not begun and before.keys() ^ run_config.keys() <= {"init"}:
         if write:
             files.write_text(path, text)
         return
