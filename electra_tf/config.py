@@ -68,7 +68,7 @@ class Setting:
 
     def allows(self, value: float) -> bool:
         """Returns whether a number is within the bounds; NaN never is."""
-        return all(
+        return value == value and all(
             bound is None or holds(value, bound)
             for bound, holds in (
                 (self.at_least, operator.ge), (self.above, operator.gt),
@@ -388,8 +388,8 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
         for part in value if isinstance(value, tuple) else (value,):
             if _is_number(part) and not setting.allows(part):
                 raise UserError(
-                    f"{source.at(key)}{key}: expected {setting.bounds()}, "
-                    f"got {_describe(part)}"
+                    f"{source.at(key)}{key}: expected "
+                    f"{setting.bounds() or 'a number'}, got {_describe(part)}"
                 )
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

@@ -12,14 +12,21 @@ import os
 import pathlib
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, TypeVar
+
+try:
+    import fcntl
+except ImportError:  # Windows has other locks
+    fcntl = None  # type: ignore[assignment]
 
 from electra_tf.errors import UserError
 
 C = TypeVar("C")
 
 _POINTER_BYTES = 1024  # Git LFS's own limit
+# Directories that this process alone works on: path -> open descriptor.
+_claimed: dict[str, int] = {}
 
 
 def _gfile() -> Any:
@@ -142,6 +149,14 @@ def expand(patterns: str, flag: str = "--input") -> list[str]:
     return sorted(found)
 
 
+def is_among(path: str, others: Iterable[str]) -> bool:
+    """Returns whether a file is one of others, by whatever path or link."""
+    if not is_local(path):
+        return path in others
+    real = os.path.realpath(path)
+    return any(os.path.realpath(o) == real for o in others if is_local(o))
+
+
 def _files_matching(pattern: str) -> list[str]:
     """Returns the files that match a pattern, or the file of that name."""
     gfile = _gfile()
@@ -182,6 +197,59 @@ def directories_matching(patterns: str) -> list[str]:
             with named_errors(pattern, "look for"):
                 found.update(filter(_gfile().isdir, _gfile().glob(pattern)))
     return sorted(found)
+
+
+def claim(directory: str) -> None:
+    """Claims a directory for this process, until it ends or releases it.
+
+    Remote directories, those that do not exist, and those of file systems
+    without locks, cannot be claimed: nothing happens.
+
+    Raises:
+      UserError: another process has claimed it.
+    """
+    if fcntl is None or not is_local(directory):
+        return
+    key = os.path.realpath(directory)
+    if key in _claimed:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(_claimed[key]), os.stat(key)):
+                return
+        release(directory)  # it was removed and made again
+    try:
+        handle = os.open(key, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            f"{directory}: another process works on this output; wait for its "
+            "end, or name another output"
+        ) from error
+    except OSError:
+        os.close(handle)
+        return
+    _claimed[key] = handle
+
+
+def release(directory: str) -> None:
+    """Lets other processes claim the directory."""
+    handle = _claimed.pop(os.path.realpath(directory), None)
+    if handle is not None:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def claimed(directory: str) -> Iterator[None]:
+    """Makes a directory, and claims it as `claim` does while entered."""
+    make_directory(directory)
+    claim(directory)
+    try:
+        yield
+    finally:
+        release(directory)
 
 
 @contextlib.contextmanager

@@ -296,6 +296,19 @@ class BoundedRun:
     train: Train = Train()
 
 
+@dataclasses.dataclass(frozen=True)
+class Unbounded(config.Settings):
+    weight: Annotated[float, Setting("Any number.")] = 1.0
+
+
+def test_nan_is_no_number():
+    assert Unbounded(-math.inf).weight == -math.inf
+    with pytest.raises(UserError, match="weight: expected a number, got nan"):
+        Unbounded(math.nan)
+    with pytest.raises(UserError, match="weight: expected a number"):
+        config.resolve(Unbounded, overrides=["weight=.nan"])
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -271,6 +271,10 @@ def test_no_text_is_an_error(build, tmp_path):
         build([b"", b"\n"])
     with pytest.raises(UserError, match=r"3 JSON lines .*--text_field"):
         build(b'{"a": "b"}\n' * 3, suffix=".jsonl")
+    with pytest.raises(UserError, match=r"0\.999 holds out all 2 documents"):
+        build(_text(2), validation_fraction=0.999)
+    with pytest.raises(UserError, match=r"min_line_length=99 .* all 1 lines"):
+        build(b"the cat", min_line_length=99)
     assert not (tmp_path / "out").exists()
 
 
@@ -296,6 +300,22 @@ def test_interrupted_build_leaves_nothing(build, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         build(_text(), progress=interrupt)
     assert not (tmp_path / "out").exists()
+
+
+def test_two_builds_do_not_write_one_directory(build, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    part = tmp_path / "out" / ".building" / "train-00000-of-00001.tfrecord"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"of the other")
+    # A file opened again has a lock of its own, as in another process.
+    other = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process works on this output"):
+        build(_text())
+    assert part.read_bytes() == b"of the other"
+    os.close(other)
+    build(_text())
+    assert not part.exists()
 
 
 def test_leftovers_are_cleared(build, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 
 from electra_tf.data import manifest
 from electra_tf.errors import UserError
+from electra_tf.keras_api.data import PretrainingData
 from electra_tf.text.vocab import SPECIALS, Vocab
 
 VOCAB = Vocab((*SPECIALS, "a"))
@@ -81,3 +82,28 @@ def test_another_vocabulary_is_refused_showing_both():
         manifest.check_vocab(_manifest(), other)
     assert VOCAB.fingerprint() in str(caught.value)
     assert other.fingerprint() in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("built", "given", "flag"),
+    [
+        ({}, {"lower_case": False}, "--nolower_case"),
+        ({}, {"strip_accents": False}, "--nostrip_accents"),
+        ({"lower_case": False}, {"strip_accents": True}, "--strip_accents"),
+        ({"strip_accents": False}, {"strip_accents": True}, "--strip_accents"),
+        ({}, {"strip_accents": True}, None),
+        ({"lower_case": False}, {"lower_case": False}, None),
+        ({"lower_case": False}, {}, None),  # not given: the data decides
+    ],
+)
+def test_flags_that_the_data_contradicts_are_refused(
+    tmp_path, built, given, flag
+):
+    _manifest(**built).save(str(tmp_path))
+    VOCAB.save(str(tmp_path / manifest.VOCAB_FILE))
+    if flag is None:
+        about = PretrainingData.open(str(tmp_path), **given)
+        assert about.lower_case == built.get("lower_case", True)
+        return
+    with pytest.raises(UserError, match=f"^{flag}: .* built without it"):
+        PretrainingData.open(str(tmp_path), **given)

@@ -130,6 +130,16 @@ def test_disallowed_labels_are_never_sampled():
     assert counts[label] == 0
 
 
+def test_disallowed_labels_are_not_sampled_at_low_temperatures_either():
+    scores = tf.constant([[30.0, 1.0, 0.0]])
+    for uniform in (0.0, 0.5, 0.99):
+        sampled = losses.draw_adjusted(
+            scores, tf.zeros([3]), tf.constant([0]), tf.constant([uniform]),
+            temperature=0.01, disallow_correct=True,
+        )  # fmt: skip
+        assert sampled.numpy() == [1]
+
+
 def test_a_traced_temperature_is_a_constant_one():
     scores, bias = _scores(30, 300), _scores(1, 300, seed=1)[0]
     uniform = tf.random.stateless_uniform([30], [1, 2])

@@ -67,6 +67,18 @@ def test_an_object_is_taken_too(file, batch):
     assert found == plain
 
 
+def test_it_is_saved_by_its_settings(file):
+    settings = ObjectiveConfig(kind=f"{file}:FocalElectra", disc_weight=7.0)
+    model = tiny.model(objective=settings)
+    again = type(model).from_config(model.get_config()).objective
+    assert type(again).__name__ == "FocalElectra"
+    assert again.config == settings
+    # Settings that name another class would make another model.
+    unnamed = base.objective_class(settings.kind)(ObjectiveConfig())
+    with pytest.raises(ValueError, match="name its class there"):
+        tiny.model(objective=unnamed).get_config()
+
+
 def test_its_loss_is_what_the_page_says(file, batch):
     objective = base.make(ObjectiveConfig(kind=f"{file}:FocalElectra"))
     judged = tiny.model(objective=objective, dropout=0.0)(batch).judged

@@ -178,6 +178,27 @@ def test_electric_labels_every_masked_position(batch):
     assert set(np.unique(same)) == {0, 1}
 
 
+def test_the_auc_of_electric_is_that_of_its_logits():
+    """Nearly all of its probabilities are below the metric's thresholds."""
+    model = tiny.variant("electric", dropout=0.0)
+    kernel = model.discriminator.head.prediction.kernel
+    kernel.assign(kernel * 300.0)  # logits that differ
+    bias = model.discriminator.head.prediction.bias
+    bias.assign([-6.0])
+    for each in tiny.dataset(4):
+        found = model.test_step(each)
+    said = [model.predict_step(each) for each in tiny.dataset(4)]
+    logits, labels, weights = (
+        np.concatenate([np.ravel(one[f"disc_{name}"]) for one in said])
+        for name in ("logits", "labels", "weights")
+    )
+    real = weights > 0
+    noise, text = logits[real & (labels == 1)], logits[real & (labels == 0)]
+    above = np.mean(noise[:, None] > text[None, :])
+    above += np.mean(noise[:, None] == text[None, :]) / 2
+    np.testing.assert_allclose(found["disc_auc"], above, atol=0.005)
+
+
 def test_disallowed_samples_and_uniform_ones(batch):
     for name in ("disallow_correct", "uniform"):
         output = tiny.variant(name)(batch)

@@ -64,6 +64,18 @@ def test_right_values_pass_as_they_are():
     assert recipe(**given) == given
 
 
+def test_numbers_of_numpy_are_python_s():
+    given = {
+        "count": np.int64(2), "maybe": np.uint8(3), "rate": np.float32(0.5),
+        "sure": np.bool_(True),
+    }  # fmt: skip
+    found = recipe("x", **given)
+    assert {type(found[name]) for name in given} == {int, float, bool}
+    assert {name: found[name] for name in given} == given
+    with pytest.raises(UserError, match="--count=0: expected at least 1"):
+        recipe("x", count=np.int64(0))
+
+
 def test_one_text_is_a_list_of_one_and_not_of_its_letters():
     assert recipe("x", names="one")["names"] == ("one",)
     assert recipe("x", names=pathlib.Path("one"))["names"] == ("one",)

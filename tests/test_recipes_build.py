@@ -154,6 +154,33 @@ def test_progress_and_notes_can_be_silenced(arguments, capfd):
     assert "held-out share" in capfd.readouterr().err
 
 
+def test_a_result_is_no_text_of_the_next_call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("a.txt").write_text("The cat sat on the mat. " * 9)
+    pathlib.Path("b.txt").write_text("A dog sat there, on a mat. " * 9)
+    build_vocab("*.txt", "v.txt", vocab_size=60, progress=False)
+    before = pathlib.Path("v.txt").read_bytes()
+    with pytest.raises(
+        UserError, match=r"--output: v\.txt is one of the files"
+    ):
+        build_vocab("*.txt", "v.txt", vocab_size=50, progress=False)
+    absolute = str(tmp_path / "v.txt")
+    with pytest.raises(
+        UserError, match=r"--vocab: .*v\.txt is one of the files"
+    ):
+        build_data("*.txt", absolute, "data", progress=False)
+    assert not pathlib.Path("data").exists()
+    assert pathlib.Path("v.txt").read_bytes() == before
+    again = {"overwrite": True, "progress": False}
+    prepare_text("[ab].txt", "clean.txt", **again)
+    with pytest.raises(
+        UserError, match=r"--output: clean\.txt is one of the 4"
+    ):
+        prepare_text("*.txt", "clean.txt", **again)
+    # In place of the only input is what was asked for.
+    assert prepare_text("clean.txt", "clean.txt", **again).path
+
+
 @pytest.mark.parametrize(
     ("function", "more", "message"),
     [

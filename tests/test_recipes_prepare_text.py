@@ -56,6 +56,18 @@ def test_all_of_it(text, tmp_path):
     assert lines[-1] == made.path == str(target)
 
 
+def test_chinese_stop_words_need_a_segmenter(text, tmp_path, tiny_vocab_file):
+    message = "--stop_words=chinese: .* add it"
+    with pytest.raises(UserError, match=message):
+        prepare_text(str(text), stop_words="english, chinese", progress=False)
+    with pytest.raises(UserError, match=message):
+        build_data(
+            str(text), tiny_vocab_file, str(tmp_path / "out"),
+            stop_words="chinese", progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
 def test_counts_alone(text):
     made = prepare_text(str(text))
     assert made.before == made.after and made.path is None

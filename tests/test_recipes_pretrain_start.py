@@ -14,6 +14,8 @@ import pytest
 import electra_tf
 from electra_tf import tensors
 from electra_tf.cli import app
+from electra_tf.errors import UserError
+from electra_tf.keras_api import start
 from electra_tf.models import kernels
 from electra_tf.text.vocab import load_vocab
 
@@ -68,6 +70,33 @@ def test_a_run_starts_from_another(run, data, tmp_path, capfd):
     # The schedule starts again.
     config = json.loads((tmp_path / "b" / "model" / "config.json").read_text())
     assert config["step"] == 2
+
+
+def test_a_run_continues_with_the_optimizer_of_another(
+    run, data, tmp_path, capfd
+):
+    checkpoint = start.read([str(run)])
+    held = tensors.load(
+        str(run / "checkpoints" / "step-00000002" / "optimizer.safetensors")
+    )
+    assert set(checkpoint.slots) == set(checkpoint.weights)
+    for name, slot in zip(
+        "mv", checkpoint.slots["generator/head/dense/kernel"]
+    ):
+        key = f"adam_weight_decay/electra_generator_head_dense_kernel_{name}"
+        np.testing.assert_array_equal(slot, held[key])
+    output = tmp_path / "b"
+    flags = [f"--init_from={run}", "--init_optimizer"]
+    assert _start(data, output, *flags) == 2
+    assert "at step 2 already" in capfd.readouterr().err
+    longer = ("train.num_train_steps=3",)
+    assert _start(data, output, *flags, settings=longer) == 0
+    count = len(checkpoint.weights)
+    wanted = f"slots of {count} variables, at step 2"
+    assert wanted in " ".join(capfd.readouterr().out.split())
+    with open(output / "metrics.jsonl") as log:
+        steps = {json.loads(line)["step"] for line in log}
+    assert steps == {2, 3}  # an evaluation of the start, and a step
 
 
 @pytest.mark.slow
@@ -253,6 +282,31 @@ def test_a_generator_alone_for_a_new_discriminator(data, tmp_path, capfd):
             np.testing.assert_array_equal(before[name], after[name])
 
 
+@pytest.mark.parametrize(
+    ("generator", "objective", "decided"),
+    [
+        (
+            {"frozen": True, "embeddings": "untied"},
+            {},
+            "embeddings shared, not u",
+        ),
+        (
+            {"kind": "two_tower"},
+            {"kind": "electric"},
+            "kind separate, not two_t",
+        ),
+    ],
+)
+def test_an_error_names_what_the_checkpoint_decided(
+    run, generator, objective, decided
+):
+    """Otherwise it would say: set what is set already."""
+    with pytest.raises(UserError, match=f"checkpoint decided .*{decided}"):
+        electra_tf.ElectraPretrainer.from_pretrained(
+            str(run), generator=generator, objective=objective
+        )
+
+
 def test_a_frozen_generator_has_to_come_from_somewhere(data, tmp_path, capfd):
     settings = ("generator.frozen=true", "generator.embeddings=disentangled")
     assert _start(data, tmp_path / "b", settings=settings, small=True) == 2
@@ -306,14 +360,17 @@ def test_more_tokens(run, data, text, tmp_path, capfd):
         (["--init_optimizer"], "needs --init_from"),
         (["--extend_vocab=x"], "needs --init_from"),
         (["--init_from=/nowhere"], "/nowhere"),
-        (["--init_from=RUN", "--init_optimizer"], "no optimizer slots"),
+        (["--init_from=COPY", "--init_optimizer"], "no optimizer slots"),
         (["--init_from=RUN", "--init_from=RUN"], "a generator alone"),
         (["--init_from=RUN", "--init_set=model.num_heads"], "key=value"),
         (["--init_from=RUN", "--init_set=model.heads=2"], "num_heads"),
     ],
 )
 def test_mistakes(run, data, tmp_path, capfd, arguments, message):
-    arguments = [word.replace("RUN", str(run)) for word in arguments]
+    copy = shutil.copytree(run / "model", tmp_path / "copy")
+    places = {"RUN": str(run), "COPY": str(copy)}
+    for name, place in places.items():
+        arguments = [word.replace(name, place) for word in arguments]
     assert _start(data, tmp_path / "b", *arguments) == 2
     assert message in capfd.readouterr().err
 

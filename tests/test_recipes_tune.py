@@ -155,6 +155,15 @@ def test_an_output_that_is_a_file(tmp_path, monkeypatch):
         tune(str(tmp_path / "s"), **TASK)
 
 
+def test_a_damaged_study_is_named(tmp_path, monkeypatch):
+    optuna = mock.MagicMock()
+    optuna.create_study.side_effect = RuntimeError("no database\n(details)")
+    monkeypatch.setitem(sys.modules, "optuna", optuna)
+    message = r"cannot open .*study\.db: no database; remove it if it is damag"
+    with pytest.raises(UserError, match=message):
+        tune(str(tmp_path), **TASK)
+
+
 def test_of_equal_runs_the_named_ones_model_is_kept(tmp_path):
     values = (1.0, 2.0, 2.0, None)
     trials = [

@@ -334,6 +334,24 @@ def test_other_settings_are_shown(tmp_path):
     assert result["resumed_from"] == 2
 
 
+def test_two_processes_do_not_train_in_one_directory(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    half = tmp_path / "checkpoints" / "step-00000002.tmp-of-the-other"
+    half.mkdir(parents=True)
+    # A file opened again has a lock of its own, as in another process.
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process works on this output"):
+        train(tmp_path, num_train_steps=1)
+    assert half.exists()  # the other one is writing it
+    os.close(other)
+    train(tmp_path, num_train_steps=1)
+    assert not half.exists()
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free again
+    os.close(other)
+
+
 def test_data_that_ends_too_early(tmp_path):
     with pytest.raises(
         UserError, match=r"training data ends .* step 7, before"

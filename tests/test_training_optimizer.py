@@ -69,6 +69,18 @@ def test_schedule_ends_and_needs_no_warm_up():
     np.testing.assert_allclose(again(5), schedule(5))
 
 
+@pytest.mark.parametrize(
+    "warm_up, warned", [(9, False), (10, False), (11, True)]
+)
+def test_a_warm_up_that_outlasts_the_run_is_reported(caplog, warm_up, warned):
+    make_optimizer({"num_warmup_steps": warm_up, "learning_rate": 0.5}, 10)
+    expected = (
+        "num_warmup_steps is 11, and the run has 10 steps: the learning rate "
+        "never reaches 0.5"
+    )
+    assert (expected in caplog.text) is warned
+
+
 def test_updates_are_the_recorded_ones():
     # A few of the recorded variables are compared. One more variable stands
     # for the norm of all other gradients, so that clipping is the same.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from typing import Annotated
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from electra_tf import config
 from electra_tf.config import Setting, Settings
 from electra_tf.errors import UserError
+from electra_tf.keras_api import start
 from electra_tf.keras_api.settings import PretrainSettings, recorded
 from electra_tf.training import precision
 from electra_tf.training.settings import MAX_SEED, check_run
@@ -94,3 +96,27 @@ def test_the_error_for_a_longer_run_says_how_to_continue(tmp_path, steps):
         )
     hint = f"--init_from={tmp_path} --init_optimizer"
     assert (hint in str(error.value)) == (steps > 10)
+
+
+def test_a_run_that_never_began_may_start_from_a_checkpoint(tmp_path):
+    first, second = {"train": {"seed": 1}}, {"train": {"seed": 2}}
+    second["init"] = {"from": ["x"]}
+    for settings in (first, second, first):
+        check_run(str(tmp_path), settings, begun=False)
+        kept = json.loads((tmp_path / "config.json").read_text())
+        assert kept == settings
+    with pytest.raises(UserError, match=r"init\.from: absent there"):
+        check_run(str(tmp_path), second, begun=True)
+    with pytest.raises(UserError, match="options"):  # a run of another kind
+        check_run(str(tmp_path), {"options": {}}, begun=False)
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "3"])
+def test_a_damaged_record_is_named(tmp_path, monkeypatch, content):
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        check_run(str(tmp_path), {"train": {}}, begun=False)
+    monkeypatch.setattr(start.checkpoints, "latest", lambda _: "a checkpoint")
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        start.resumed_settings(PretrainSettings(), str(tmp_path))

@@ -61,6 +61,12 @@ def test_a_lost_worker_error_names_the_checkpoint_to_resume_from(
     )
 
 
+def test_a_tpu_for_another_strategy():
+    with pytest.raises(UserError, match="--tpu=mine: is for --strategy=tpu"):
+        with strategies.distributed("one_device", tpu="mine"):
+            pass
+
+
 def test_no_tpu():
     with pytest.raises(UserError, match="no TPU found"):
         make_strategy("tpu")

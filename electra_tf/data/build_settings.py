@@ -8,7 +8,11 @@ from electra_tf import files
 from electra_tf.data import manifest
 from electra_tf.errors import UserError
 from electra_tf.text import corpus, segment
-from electra_tf.text.cleaning import Cleaning, load_stop_words
+from electra_tf.text.cleaning import (
+    Cleaning,
+    check_segmented,
+    load_stop_words,
+)
 from electra_tf.text.vocab import Vocab, load_vocab
 
 _SHARD_SOURCE_BYTES = 1 << 24
@@ -94,6 +98,12 @@ def open_build(settings: BuildSettings) -> OpenedBuild:
             "--output or add --overwrite"
         )
     paths = files.expand(settings.input)
+    if files.is_among(settings.vocab, paths):
+        raise UserError(
+            f"--vocab: {settings.vocab} is one of the files of --input, and "
+            "would be read as text; move it, or give an --input that does not "
+            "match it"
+        )
     vocab = load_vocab(settings.vocab)
     if len(vocab) > tfrecords.MAX_ID:
         raise UserError(
@@ -102,6 +112,7 @@ def open_build(settings: BuildSettings) -> OpenedBuild:
     words: frozenset[str] = frozenset()
     listed = None
     if settings.stop_words:
+        check_segmented(settings.stop_words, settings.word_segmenter)
         words = load_stop_words(settings.stop_words)
         listed = hashlib.sha256("\n".join(sorted(words)).encode()).hexdigest()
     if settings.repair_unicode:

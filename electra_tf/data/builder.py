@@ -135,8 +135,26 @@ def assemble(
       LostData: from `make`; the folder is kept.
     """
     opened = open_build(settings)
-    building = files.join(settings.output, manifest.BUILDING)
     made_here = not files.exists(settings.output)
+    with files.claimed(settings.output):
+        return _assembled(settings, opened, make, made_here)
+
+
+def _assembled(
+    settings: BuildSettings,
+    opened: OpenedBuild,
+    make: Callable[[OpenedBuild, str], Made],
+    made_here: bool,
+) -> manifest.Manifest:
+    """Does what `assemble` says, in a directory that no other process uses.
+
+    Args:
+      settings: settings of the build.
+      opened: what is known before it.
+      make: see `assemble`.
+      made_here: whether a failure removes the directory.
+    """
+    building = files.join(settings.output, manifest.BUILDING)
     files.remove(building)
     files.make_directory(building)
     try:
@@ -166,13 +184,10 @@ def _summarise(
             about[name] = count
     stripped = accents.warning(accents.take(repairs))
     if not made.splits["train"].examples:
-        hint = ""
-        if repairs["bad_records"]:
-            hint = (
-                f" ({repairs['bad_records']} JSON lines have no text field "
-                f"'{settings.text_field}': set --text_field)"
-            )
-        raise UserError(f"--input={settings.input}: no text to train on{hint}")
+        raise UserError(
+            f"--input={settings.input}: no text to train on"
+            f"{_why_none(settings, repairs, made.splits)}"
+        )
     return manifest.Manifest(
         max_seq_length=settings.max_seq_length,
         vocab_fingerprint=opened.vocab.fingerprint(),
@@ -196,6 +211,31 @@ def _summarise(
             )
         ),
     )
+
+
+def _why_none(
+    settings: BuildSettings,
+    repairs: Mapping[str, int],
+    splits: Mapping[str, manifest.Split],
+) -> str:
+    """Returns in brackets why there is no training text, where it is known."""
+    held_out = splits.get("validation")
+    if held_out and held_out.examples:
+        return (
+            f" (--validation_fraction={settings.validation_fraction:g} holds "
+            f"out all {held_out.documents} documents: lower it, or give more)"
+        )
+    if repairs["bad_records"]:
+        return (
+            f" ({repairs['bad_records']} JSON lines have no text field "
+            f"'{settings.text_field}': set --text_field)"
+        )
+    if dropped := repairs.get("short_lines_dropped"):
+        return (
+            f" (--min_line_length={settings.min_line_length} leaves out all "
+            f"{dropped} lines: lower it)"
+        )
+    return ""
 
 
 def _unknown_warning(

@@ -242,6 +242,25 @@ def data_loss_error(source: str, split: str = "train") -> UserError:
     return UserError(f"{source}: damaged data was read; read it again")
 
 
+def misfit_error(source: str, length: int, vocab_size: int) -> UserError | None:
+    """Explains an error of reading the original's records, or returns None.
+
+    It reads all files until it finds a record that does not fit.
+
+    Args:
+      source: their directory or glob.
+      length: positions of each record.
+      vocab_size: tokens of the vocabulary.
+    """
+    for path in _from_glob(source, "train", True).paths:
+        records = tf.data.TFRecordDataset(path, buffer_size=_BUFFER)
+        for number, record in enumerate(records.as_numpy_iterator()):
+            problem = tfrecords.misfit(record, length, vocab_size)
+            if problem:
+                return UserError(f"{path}: record {number}: {problem}")
+    return None
+
+
 def pretraining_dataset(
     source: str,
     *,

@@ -179,11 +179,73 @@ def parser(
             max_seq_length=max_seq_length,
             word_starts="word_starts" in keys,
         )
-    raise UserError(
+    raise _unknown(keys, where)
+
+
+def _unknown(keys: frozenset[str], where: str) -> UserError:
+    return UserError(
         f"{where}: records have the features {sorted(keys)}; expected "
         f"{sorted(OURS)} or {sorted(ORIGINAL)}; make them with "
         "`electra-tf build-data`"
     )
+
+
+def padded_length(record: bytes, where: str) -> int:
+    """Returns the number of positions of a record of the original's.
+
+    Args:
+      record: a sample record.
+      where: name of the data, for messages.
+
+    Raises:
+      UserError: it is another record; of ours a manifest says the length.
+    """
+    try:
+        keys = keys_of(record)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    if keys >= ORIGINAL:
+        features = tf.train.Example.FromString(record).features.feature
+        return len(features["input_ids"].int64_list.value)
+    if keys >= OURS:
+        raise UserError(
+            f"{where}: records of build-data without their manifest.json, "
+            "which has their length and vocabulary; give the directory that "
+            "build-data made"
+        )
+    raise _unknown(keys, where)
+
+
+def misfit(record: bytes, length: int, vocab_size: int) -> str | None:
+    """Describes what is wrong with a record of the original's, if anything.
+
+    Args:
+      record: the record.
+      length: the positions that it should have.
+      vocab_size: tokens of the vocabulary.
+    """
+    try:
+        missing = ORIGINAL - keys_of(record)
+    except ValueError as error:
+        return str(error)
+    if missing:
+        return f"it has no feature {', '.join(sorted(missing))}"
+    features = tf.train.Example.FromString(record).features.feature
+    for name in sorted(ORIGINAL):
+        size = len(features[name].int64_list.value)
+        if size != length:
+            return (
+                f"{name} has {size} values, and the first record {length}; "
+                "give files of one length"
+            )
+    ids = features["input_ids"].int64_list.value
+    wrong = [i for i in ids if not 0 <= i < vocab_size]
+    if wrong:
+        return (
+            f"token id {wrong[0]}, but the vocabulary has {vocab_size} "
+            "tokens; give the vocabulary that the data was built with"
+        )
+    return None
 
 
 def check_length(max_seq_length: int, length: int, where: str) -> None:
@@ -210,6 +272,12 @@ def _parse_ours(
         records, features
     )
     ids = parsed["input_ids"]
+    # A manifest says so; without one the caller may be wrong.
+    tf.debugging.assert_less_equal(
+        ids.row_lengths(),
+        tf.constant(max_seq_length, tf.int64),
+        f"an example has more tokens than max_seq_length {max_seq_length}",
+    )
     position = tf.range(max_seq_length, dtype=tf.int64)[tf.newaxis]
     real = position < ids.row_lengths()[:, tf.newaxis]
     second = position >= parsed["first_segment_length"][:, tf.newaxis]

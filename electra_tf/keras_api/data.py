@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from electra_tf import files
-from electra_tf.data import manifest, reader, shards
+from electra_tf.data import manifest, reader, shards, tfrecords
 from electra_tf.errors import UserError
 from electra_tf.keras_api.settings import PretrainSettings
 from electra_tf.pretraining.masking import SpecialIds
@@ -81,8 +81,7 @@ def pretraining_dataset(
         )
     length = max_seq_length or found.max_seq_length
     if length is None:
-        example = tf.train.Example.FromString(found.first_record())
-        length = len(example.features.feature["input_ids"].int64_list.value)
+        length = tfrecords.padded_length(found.first_record(), data)
     dataset = reader.pretraining_dataset(
         data,
         split=split,
@@ -117,6 +116,7 @@ class PretrainingData:
     fingerprint: str  # identifies the examples, as far as counts can
     skip_corrupt: bool = False  # whether to skip damaged records
     word_starts: bool = False  # whether examples mark where words begin
+    has_manifest: bool = True  # whether the vocabulary is known to be theirs
 
     @classmethod
     def open(
@@ -138,37 +138,36 @@ class PretrainingData:
           strip_accents: whether accents were stripped; None as `lower_case`.
 
         Raises:
-          UserError: no examples, no vocabulary, or two that differ.
+          UserError: no examples, no vocabulary, or two that differ; or text
+            that was treated otherwise, as the manifest says.
         """
         if not manifest.is_finished(source):
             # Raises an error that explains what is missing.
             found = reader.find_examples(source, skip_corrupt=skip_corrupt)
+            record = found.first_record()
+            length = tfrecords.padded_length(record, source)
             if vocab_path is None:
                 raise UserError(
                     f"--vocab: {source} has no {manifest.FILE}, so it does not "
                     "say which vocabulary made it; give the file"
                 )
-            example = tf.train.Example.FromString(found.first_record())
-            ids = example.features.feature["input_ids"].int64_list.value
             vocab = load_vocab(vocab_path)
-            if max(ids) >= len(vocab):
-                raise UserError(
-                    f"{source} holds token id {max(ids)}, but {vocab_path} has "
-                    f"only {len(vocab)} tokens; give the vocabulary the data "
-                    "was built with"
-                )
+            problem = tfrecords.misfit(record, length, len(vocab))
+            if problem:
+                raise UserError(f"{source}, {vocab_path}: {problem}")
             return cls(
                 source,
                 vocab,
-                len(ids),
+                length,
                 lower_case,
                 strip_accents,
                 held_out=False,
                 fingerprint=_fingerprint(found.counts),
                 skip_corrupt=skip_corrupt,
-                word_starts="word_starts" in example.features.feature,
+                has_manifest=False,
             )
         about = manifest.load_manifest(source)
+        _check_case(about, source, lower_case, strip_accents)
         vocab = load_vocab(
             vocab_path or files.join(source, manifest.VOCAB_FILE)
         )
@@ -211,17 +210,19 @@ class PretrainingData:
         rows_by = None
         if settings.data.pack_examples:
             rows_by = replicas * train.gradient_accumulation
-        return reader.pretraining_dataset(
-            self.source,
-            batch_size=train.batch_size,
-            max_seq_length=self.max_seq_length,
-            seed=train.seed,
-            start_example=start_step * train.batch_size,
-            shuffle=settings.data.shuffle,
-            num_shards=share.count,
-            shard_index=share.index,
-            skip_corrupt=self.skip_corrupt,
-            pack_rows_by=rows_by,
+        return self._checked(
+            reader.pretraining_dataset(
+                self.source,
+                batch_size=train.batch_size,
+                max_seq_length=self.max_seq_length,
+                seed=train.seed,
+                start_example=start_step * train.batch_size,
+                shuffle=settings.data.shuffle,
+                num_shards=share.count,
+                shard_index=share.index,
+                skip_corrupt=self.skip_corrupt,
+                pack_rows_by=rows_by,
+            )
         )
 
     def validation(
@@ -237,17 +238,37 @@ class PretrainingData:
           share: this worker's share.
           split: "train" takes the training examples instead, in file order.
         """
-        return reader.pretraining_dataset(
-            self.source,
-            split=split,
-            batch_size=batch_size,
-            max_seq_length=self.max_seq_length,
-            shuffle=False,
-            repeat=False,
-            num_shards=share.count,
-            shard_index=share.index,
-            drop_remainder=False,
-            skip_corrupt=self.skip_corrupt,
+        return self._checked(
+            reader.pretraining_dataset(
+                self.source,
+                split=split,
+                batch_size=batch_size,
+                max_seq_length=self.max_seq_length,
+                shuffle=False,
+                repeat=False,
+                num_shards=share.count,
+                shard_index=share.index,
+                drop_remainder=False,
+                skip_corrupt=self.skip_corrupt,
+            )
+        )
+
+    def _checked(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """Returns batches that are an error where ids are beyond the
+        vocabulary; GPUs would read zeros there.
+        """
+        if self.has_manifest:
+            return batches
+        size = len(self.vocab)
+
+        def check(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            ids = batch["input_ids"]
+            tf.debugging.assert_non_negative(ids, "a token id is negative")
+            tf.debugging.assert_less(ids, size, "a token id is too large")
+            return batch
+
+        return batches.map(
+            check, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
     def fit(
@@ -298,7 +319,36 @@ class PretrainingData:
             error, tf.errors.NotFoundError | tf.errors.PermissionDeniedError
         ):
             return UserError(f"{self.source}: {error.message}")
+        if isinstance(error, tf.errors.InvalidArgumentError) and (
+            not self.has_manifest
+        ):
+            misfit = reader.misfit_error(
+                self.source, self.max_seq_length, len(self.vocab)
+            )
+            return misfit or error
         return error
+
+
+def _check_case(
+    about: manifest.Manifest,
+    source: str,
+    lower_case: bool,
+    strip_accents: bool | None,
+) -> None:
+    """Refuses flags that differ from how the text of the data was treated."""
+    stripped = about.strip_accents
+    if stripped is None:
+        stripped = about.lower_case
+    flag = None
+    if about.lower_case and not lower_case:
+        flag = "--nolower_case"
+    elif strip_accents is not None and strip_accents != stripped:
+        flag = "--strip_accents" if strip_accents else "--nostrip_accents"
+    if flag is not None:
+        raise UserError(
+            f"{flag}: {source} was built without it, as its {manifest.FILE} "
+            f"says; leave it out, or build the data again with {flag}"
+        )
 
 
 def special_ids(vocab: Vocab) -> SpecialIds:

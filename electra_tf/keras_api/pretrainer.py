@@ -273,24 +273,26 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             objective=objective,
             train=train,
         )
-        replaced: tuple[str, ...] = ()
+        asked = settings
         if (
             kept is None
             or extend_vocab
             or _networks(kept) != _networks(settings)
         ):
-            asked, settings = settings, start.fit_settings(settings, checkpoint)
-            replaced = start.replaced(asked, settings)
-        made = cls.from_config(
-            settings,
-            vocab=checkpoint.vocab,
-            lower_case=about.lower_case,
-            strip_accents=about.strip_accents,
-            seed=seed,
-            vocab_rows=about.vocab_size,
-        )
+            settings = start.fit_settings(settings, checkpoint)
+        with start.naming_replaced(asked, settings):
+            made = cls.from_config(
+                settings,
+                vocab=checkpoint.vocab,
+                lower_case=about.lower_case,
+                strip_accents=about.strip_accents,
+                seed=seed,
+                vocab_rows=about.vocab_size,
+            )
         report = start.load(made, checkpoint, with_optimizer=False)
-        made.load_report = dataclasses.replace(report, replaced=replaced)
+        made.load_report = dataclasses.replace(
+            report, replaced=start.replaced(asked, settings)
+        )
         if made.load_report.new:
             _log.warning("%s", made.load_report)
         return made

@@ -1,14 +1,14 @@
 """Opens the checkpoint that pre-training starts from."""
 
+import contextlib
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
-from electra_tf.hub import loading, vocab_extension
+from electra_tf.hub import directory, loading, vocab_extension
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.settings import PretrainSettings, recorded
@@ -17,6 +17,7 @@ from electra_tf.pretraining.objectives import base as objectives
 from electra_tf.pretraining.pretrainer import ElectraPretrainer
 from electra_tf.text.vocab import Vocab
 from electra_tf.training import checkpoints
+from electra_tf.training.settings import recorded_settings
 
 # Keys that a checkpoint decides; the rest of a ModelConfig is about training.
 _SHAPE = (
@@ -49,13 +50,45 @@ def read(
     Raises:
       UserError: a checkpoint cannot be read, or two do not fit together.
     """
-    checkpoint = loading.open_checkpoint(paths[0], overrides, vocab)
+    checkpoint = _with_slots(
+        loading.open_checkpoint(paths[0], overrides, vocab)
+    )
     for path in paths[1:]:
         other = loading.open_checkpoint(path, overrides, vocab)
         checkpoint = _joined(checkpoint, other)
     if extend_vocab is None:
         return checkpoint
     return vocab_extension.extended(checkpoint, extend_vocab)
+
+
+def _with_slots(checkpoint: Checkpoint) -> Checkpoint:
+    """Adds the optimizer's slots, if the model is in the run that trained it.
+
+    A model directory has none; the run's checkpoint of the same step has. Those
+    of disentangled tables are left out: the model has sums of their variables.
+    """
+    folder, _, name = checkpoint.source.rpartition("/")
+    run_dir, _, model = folder.rpartition("/")
+    if checkpoint.slots is not None or (
+        (model, name) != ("model", directory.WEIGHTS)
+    ):
+        return checkpoint
+    opened = checkpoints.open_slots(
+        checkpoints.path_at(run_dir or ".", checkpoint.config.step)
+    )
+    if opened is None:
+        return checkpoint
+    held, stems = opened
+    names = {directory.weight_name(path): stem for path, stem in stems.items()}
+    if any("/embedding_differences/" in name for name in names):
+        names = {n: s for n, s in names.items() if "embedding" not in n}
+    return dataclasses.replace(
+        checkpoint,
+        slots=Lazy(
+            lambda name: (held[f"{names[name]}_m"], held[f"{names[name]}_v"]),
+            {name: held.shapes[f"{stem}_m"] for name, stem in names.items()},
+        ),
+    )
 
 
 def _joined(first: Checkpoint, second: Checkpoint) -> Checkpoint:
@@ -181,6 +214,31 @@ def replaced(
             if new != old and old is not None:
                 found.append(f"{section}.{name} {new}, not {old}")
     return tuple(sorted(found))
+
+
+@contextlib.contextmanager
+def naming_replaced(
+    asked: PretrainSettings, fitted: PretrainSettings
+) -> Iterator[None]:
+    """Adds to an error about settings what `fit_settings` changed in them.
+
+    Args:
+      asked: the settings before.
+      fitted: its result, which are checked inside.
+
+    Raises:
+      UserError: raised in place of the error.
+    """
+    try:
+        yield
+    except UserError as error:
+        changed = replaced(asked, fitted)
+        if not changed:
+            raise
+        raise UserError(
+            f"{error}; the checkpoint decided {', '.join(changed)}: change "
+            "other keys, or start from another checkpoint"
+        ) from error
 
 
 def _is_encoder(about: DirectoryConfig, wanted: GeneratorConfig) -> bool:
@@ -342,7 +400,7 @@ def resumed_settings(
     if checkpoints.latest(run_dir) is None:
         return None
     where = files.join(run_dir, "config.json")
-    kept = recorded(json.loads(files.read_text(where)), where)
+    kept = recorded(recorded_settings(where), where)
     return dataclasses.replace(
         settings,
         model=_with_shape(settings.model, kept.model),

@@ -14,17 +14,11 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-
-try:
-    import fcntl
-except ImportError:  # Windows has other locks
-    fcntl = None  # type: ignore[assignment]
 
 from electra_tf import files
 from electra_tf.errors import UserError
@@ -54,8 +48,6 @@ Answer = Callable[[Sequence[Any], int], Sequence[Mapping[str, Any]]]
 Progress = Callable[[int, int], None]
 Note = Callable[[str], None]
 Position = Callable[[int], None]
-# Directories of parts that this process works on: path -> open descriptor.
-_claimed: dict[str, int] = {}
 
 
 def read_lines(
@@ -138,7 +130,7 @@ class ResumableRun:
         if kind is not None and not self.heads:  # nothing to resume
             with contextlib.suppress(UserError):
                 files.remove(self._partial)
-        _release(self._partial)
+        files.release(self._partial)
 
     @property
     def done(self) -> int:
@@ -213,16 +205,16 @@ class ResumableRun:
     def close(self) -> None:
         """Removes the parts beside the output."""
         files.remove(self._partial)
-        _release(self._partial)
+        files.release(self._partial)
 
     def _path(self, number: int) -> str:
         return files.join(self._partial, f"part-{number:06d}.jsonl")
 
     def _resume(self, about: dict[str, Any], note: Note, unit: str) -> None:
         if files.is_directory(self._partial):
-            _claim(self._partial)  # `begin` may remove it
+            files.claim(self._partial)  # `begin` may remove it
         found = begin(self._partial, about, note, self._renewed)
-        _claim(self._partial)
+        files.claim(self._partial)
         if not found:
             return
         while files.exists(self._path(len(self.heads))):
@@ -365,46 +357,6 @@ def answer_file(
         )  # fmt: skip
         run.close()
     return done
-
-
-def _claim(partial: str) -> None:
-    """Claims the directory of parts for this process, until it ends.
-
-    Remote directories, and those of file systems without locks, have none.
-
-    Raises:
-      UserError: another process has claimed it.
-    """
-    if fcntl is None or not files.is_local(partial):
-        return
-    key = os.path.realpath(partial)
-    if key in _claimed:
-        if os.path.samestat(os.fstat(_claimed[key]), os.stat(key)):
-            return
-        _release(partial)  # it was removed and made again
-    try:
-        handle = os.open(key, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise UserError(
-            f"{partial}: another process works on this output; wait for its "
-            "end, or name another output"
-        ) from error
-    except OSError:
-        os.close(handle)
-        return
-    _claimed[key] = handle
-
-
-def _release(partial: str) -> None:
-    """Lets other processes claim the directory of parts."""
-    handle = _claimed.pop(os.path.realpath(partial), None)
-    if handle is not None:
-        os.close(handle)
 
 
 def weights_digest(networks: Iterable[Any]) -> str:

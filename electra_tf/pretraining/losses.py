@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
@@ -15,9 +16,6 @@ from electra_tf.models import kernels
 from electra_tf.models.networks import TokenLMHead
 
 _BLOCK = 256  # tokens summed together before a sample is sought among them
-# What the original subtracts from the score of a token that must not be
-# sampled.
-_DISALLOWED = 1000.0
 # Terms of a joint loss that its running mean has room for; ours have 3 at most.
 _MOST_TERMS = 8
 
@@ -342,7 +340,8 @@ def adjusted_weights(
     logits = (tf.cast(scores, tf.float32) + bias) / temperature
     if disallow_correct:
         right = tf.range(tf.shape(scores)[1])[None, :] == labels[:, None]
-        logits -= tf.where(right, _DISALLOWED, 0.0)
+        # The original subtracts 1000, which low temperatures exceed.
+        logits = tf.where(right, -np.inf, logits)
     return tf.exp(logits - tf.reduce_max(logits, axis=-1, keepdims=True))
 
 

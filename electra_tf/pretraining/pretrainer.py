@@ -159,9 +159,7 @@ class ElectraPretrainer(Saved, Fits, keras.Model):
           ValueError: its objective is an object that no setting names.
         """
         objective = self.objective
-        if objectives.objective_class(objective.config.kind) is not type(
-            objective
-        ):
+        if not objectives.is_named(objective):
             raise ValueError(
                 f"{type(objective).__name__}: an objective is saved by its "
                 "settings; name its class there, as objective.kind: "

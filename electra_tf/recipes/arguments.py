@@ -31,8 +31,8 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
     Returns:
       The recipe, which raises `UserError` for a value of a wrong type, a number
       out of its bounds and an unknown choice, and `TypeError` for an argument
-      that it lacks or does not have. Paths may be `os.PathLike`, and a single
-      text stands for a list of one.
+      that it lacks or does not have. Paths may be `os.PathLike`, numbers
+      NumPy's, and a single text stands for a list of one.
     """
 
     @functools.wraps(recipe)
@@ -54,12 +54,24 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
             expected = _wrong(value, kinds)
             if expected:
                 raise UserError(f"{name}: expected {expected}, got {value!r}")
+            bound.arguments[name] = value = _plain(value)
             expected = _expected(value, hints[name])
             if expected:
                 raise UserError(f"--{name}={value}: expected {expected}")
         return recipe(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _plain(value: Any) -> Any:
+    """Returns a number of NumPy's as one of Python's, which JSON can have."""
+    if type(value) in (bool, int, float) or isinstance(value, str):
+        return value
+    if _TYPES[bool][1](value):
+        return bool(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def _nearest(given: Any, signature: inspect.Signature) -> str:
@@ -134,7 +146,7 @@ def _expected(value: Any, kind: Any) -> str:
     """Describes what `value` should be; empty where it is valid."""
     bounds = config.setting_of(kind)
     if isinstance(value, int | float) and not bounds.allows(value):
-        return bounds.bounds()
+        return bounds.bounds() or "a number"
     choices = _choices(kind)
     if choices and value is not None and value not in choices:
         return "one of " + ", ".join(map(str, choices))

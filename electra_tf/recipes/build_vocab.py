@@ -116,6 +116,12 @@ def build_vocab(
         )
     check_plain_name(output, ".txt")
     paths = files.expand(input if isinstance(input, str) else ",".join(input))
+    if files.is_among(output, paths):
+        raise UserError(
+            f"--output: {output} is one of the files of --input, and would be "
+            "read as text; give it another name or folder, or an --input that "
+            "does not match it"
+        )
     sample: list[str] = []
     if runner == "beam":
         from electra_tf.data import beam_corpus

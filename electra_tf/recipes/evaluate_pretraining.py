@@ -167,6 +167,8 @@ def evaluate_pretraining(
             )
         except tf.errors.DataLossError as error:
             raise reader.data_loss_error(data, split) from error
+        except tf.errors.OpError as error:
+            raise examples.explain(error) from error
         if "replaced_share" in metrics:
             share = metrics["replaced_share"]
             metrics["always_original_accuracy"] = 1.0 - share

@@ -105,7 +105,11 @@ def prepare_text(
     from electra_tf.errors import UserError
     from electra_tf.prediction.files import check_output
     from electra_tf.text import corpus, prepare, segment
-    from electra_tf.text.cleaning import Cleaning, load_stop_words
+    from electra_tf.text.cleaning import (
+        Cleaning,
+        check_segmented,
+        load_stop_words,
+    )
 
     if divide_words and not word_segmenter:
         raise UserError(
@@ -114,7 +118,17 @@ def prepare_text(
     check_output(output, overwrite)
     if output:
         check_text_name(output)
-    words = load_stop_words(stop_words) if stop_words else frozenset()
+    paths = files.expand(input if isinstance(input, str) else ",".join(input))
+    if output and len(paths) > 1 and files.is_among(output, paths):
+        raise UserError(
+            f"--output: {output} is one of the {len(paths)} files of --input, "
+            "as which an earlier result would be read again; give it another "
+            "name or folder, or an --input that does not match it"
+        )
+    words: frozenset[str] = frozenset()
+    if stop_words:
+        check_segmented(stop_words, word_segmenter)
+        words = load_stop_words(stop_words)
     preparation = prepare.Preparation(
         Cleaning(
             repair_unicode=repair_unicode,
@@ -129,7 +143,7 @@ def prepare_text(
         text_field=text_field,
     )
     reader = corpus.Reader(
-        files.expand(input if isinstance(input, str) else ",".join(input)),
+        paths,
         blank_lines_separate_documents=blank_lines_separate_documents,
         strict=strict,
         text_field=text_field,

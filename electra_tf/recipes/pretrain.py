@@ -1,5 +1,6 @@
 """Pre-trains a model, from built examples to a model directory."""
 
+import contextlib
 import dataclasses
 import typing
 from collections.abc import Mapping, Sequence
@@ -193,14 +194,18 @@ def pretrain(
         settings = dataclasses.replace(
             settings, train=dataclasses.replace(asked, precision=numbers)
         )
+        decided: contextlib.AbstractContextManager = contextlib.nullcontext()
+        if checkpoint is not None:
+            decided = start.naming_replaced(chosen_settings, settings)
         with chosen.scope():
-            pretrainer = ElectraPretrainer.from_config(
-                settings,
-                vocab=examples.vocab,
-                lower_case=examples.lower_case,
-                strip_accents=examples.strip_accents,
-                vocab_rows=rows,
-            )
+            with decided:
+                pretrainer = ElectraPretrainer.from_config(
+                    settings,
+                    vocab=examples.vocab,
+                    lower_case=examples.lower_case,
+                    strip_accents=examples.strip_accents,
+                    vocab_rows=rows,
+                )
             pretrainer.compile()
             report = None
             if checkpoint is not None:
@@ -237,9 +242,9 @@ def pretrain(
         description = precision.describe(numbers, asked.precision)
         if description:
             reporter.note(description)
-        for line in _cost_lines(settings, examples, share, replicas):
-            reporter.note(line)
         try:
+            for line in _cost_lines(settings, examples, share, replicas):
+                reporter.note(line)
             outcome = loop.train(
                 pretrainer,
                 lambda step: examples.training(settings, step, share, replicas),

@@ -260,7 +260,7 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
     """Opens the search in `output`, or makes a new one.
 
     Raises:
-      UserError: it cannot be made, or has other settings.
+      UserError: it cannot be made or read, or has other settings.
     """
     from electra_tf import files
 
@@ -269,9 +269,17 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
         os.makedirs(output, exist_ok=True)
     path = os.path.abspath(os.path.join(output, _STORAGE))
     named = {"storage": f"sqlite:///{path}", "study_name": "electra-tf tune"}
-    study = optuna.create_study(
-        **named, direction="maximize", load_if_exists=True
-    )
+    try:
+        study = optuna.create_study(
+            **named, direction="maximize", load_if_exists=True
+        )
+    except Exception as error:  # of the database that Optuna uses
+        reason = str(error).partition("
+")[0]
+        raise UserError(
+            f"cannot open {path}: {reason}; remove it if it is damaged, or "
+            "choose another --output"
+        ) from error
     before = study.user_attrs.get("about")
     if before not in (None, about) and not _begun(study, output):
         # A search that failed in its data or model refuses no other one.

@@ -378,3 +378,21 @@ def load_stop_words(names: str) -> frozenset[str]:
             if not word.startswith("#")
         }
     return frozenset(words - {""})
+
+
+def check_segmented(names: str, word_segmenter: str | None) -> None:
+    """Refuses the shipped Chinese stop words where no words are found.
+
+    Args:
+      names: as `load_stop_words` takes them.
+      word_segmenter: finds words in Chinese text, or None.
+
+    Raises:
+      UserError: next to none of them would be removed.
+    """
+    chinese = "chinese" in {name.strip() for name in names.split(",")}
+    if chinese and not word_segmenter and not files.exists("chinese"):
+        raise UserError(
+            "--stop_words=chinese: words of Chinese text, which has no spaces, "
+            f"are found with --word_segmenter={segment.SEGMENTERS[0]}; add it"
+        )

@@ -269,6 +269,36 @@ def load_mean(
     return found
 
 
+def open_slots(
+    checkpoint_dir: str,
+) -> tuple[tensors.TensorFile, dict[str, str]] | None:
+    """Opens the slots of an Adam-like optimizer that a checkpoint holds.
+
+    Args:
+      checkpoint_dir: a directory from `save`, whether it exists or not.
+
+    Returns:
+      The file, and for each variable's path the name of its slots there,
+      without `_m` and `_v`; None without such a checkpoint.
+
+    Raises:
+      UserError: the checkpoint is damaged.
+    """
+    if not files.exists(files.join(checkpoint_dir, _OPTIMIZER)):
+        return None
+    _read_state(checkpoint_dir)
+    held = tensors.TensorFile(files.join(checkpoint_dir, _OPTIMIZER))
+    # An optimizer names a slot by the variable's path, with `_` for `/`.
+    stems = {
+        name.rpartition("/")[2].removesuffix("_m"): name.removesuffix("_m")
+        for name in held
+        if name.endswith("_m") and f"{name.removesuffix('_m')}_v" in held
+    }
+    paths = tensors.TensorFile(files.join(checkpoint_dir, _MODEL))
+    found = {path: stems.get(path.replace("/", "_")) for path in paths}
+    return held, {path: stem for path, stem in found.items() if stem}
+
+
 def path_at(run_dir: str, step: int) -> str:
     """Returns the directory of a step's checkpoint, whether it exists or
     not.

@@ -1,11 +1,13 @@
 """Runs the training loop: steps, logs, evaluations, checkpoints, resuming."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.training import checkpoints, pages, workers
 from electra_tf.training.reporting import Reporter
@@ -79,8 +81,9 @@ def train(
       step, value and checkpoint) and stopped_early.
 
     Raises:
-      UserError: `run_dir` has other settings, a loss is not finite, a
-        checkpoint cannot be written, or data ends too early.
+      UserError: `run_dir` has other settings, another process trains there, a
+        loss is not finite, a checkpoint cannot be written, or data ends too
+        early.
     """
     _check_arguments(model, config, strategy)
     if eval_data is not None and evaluator is not None:
@@ -100,6 +103,39 @@ def train(
     reporter.recording &= team.is_chief
     begun = bool(checkpoints.all_steps(run_dir))
     check_run(run_dir, run_config, team.is_chief, settings_class, begun)
+    alone: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if team.is_chief:
+        alone = files.claimed(run_dir)
+    with alone:
+        return _train(
+            model,
+            train_data,
+            config=config,
+            run_dir=run_dir,
+            strategy=strategy,
+            evaluator=evaluator,
+            selection=selection,
+            run_config=run_config,
+            reporter=reporter,
+            initial_step=initial_step,
+        )
+
+
+def _train(
+    model: keras.Model,
+    train_data: TrainData,
+    *,
+    config: TrainConfig,
+    run_dir: str,
+    strategy: tf.distribute.Strategy,
+    evaluator: EvaluatorLike | None,
+    selection: Selection | None,
+    run_config: dict[str, Any] | None,
+    reporter: Reporter,
+    initial_step: int,
+) -> dict[str, Any]:
+    """Does what `train` says, in a directory that no other process uses."""
+    team = workers.of(strategy)
     if team.is_chief:
         checkpoints.clean(run_dir)
     team.barrier()

@@ -376,6 +376,14 @@ def make_optimizer(
         if not isinstance(config, TrainConfig):
             raise UserError("num_train_steps: say how long the schedule is")
         num_train_steps = config.num_train_steps
+    if config.num_warmup_steps > num_train_steps:
+        _log.warning(
+            "num_warmup_steps is %d, and the run has %d steps: the learning "
+            "rate never reaches %g; set fewer",
+            config.num_warmup_steps,
+            num_train_steps,
+            config.learning_rate,
+        )
     schedule = WarmupPolynomialDecay(
         config.learning_rate,
         num_train_steps,

@@ -298,11 +298,9 @@ def check_run(
         if write:
             files.write_text(path, text)
         return
-    try:
-        before = json.loads(files.read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error})") from error
-    if not begun and before.keys() == run_config.keys():
+    before = recorded_settings(path)
+    # A start from a checkpoint is of the same kind as one without.
+    if not begun and before.keys() ^ run_config.keys() <= {"init"}:
         if write:
             files.write_text(path, text)
         return
@@ -322,6 +320,23 @@ def check_run(
             " use those, or choose another output directory"
             f"{_how_to_continue(run_dir, old, new)}"
         )
+
+
+def recorded_settings(path: str) -> dict[str, Any]:
+    """Reads a run's config.json.
+
+    Raises:
+      UserError: the file is missing, or has no settings.
+    """
+    try:
+        found = json.loads(files.read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path}: expected settings of a run, got {found!r:.60}"
+        )
+    return found
 
 
 def _how_to_continue(

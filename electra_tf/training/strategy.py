@@ -54,6 +54,11 @@ def distributed(
         raise UserError(
             f"unknown strategy '{name}': expected one of {', '.join(among)}"
         )
+    if tpu and name != "tpu":
+        raise UserError(
+            f"--tpu={tpu}: is for --strategy=tpu, which is {name}; give both, "
+            "or neither"
+        )
     if join_seconds < 0:
         raise UserError(
             f"--join_seconds: expected at least 0, got {join_seconds:g}"

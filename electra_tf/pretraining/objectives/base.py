@@ -377,6 +377,20 @@ def objective_class(kind: str) -> type[Objective]:
     return getattr(importlib.import_module(f"{package}.{module}"), attribute)
 
 
+def is_named(objective: Objective) -> bool:
+    """Returns whether the objective's settings name its class.
+
+    Args:
+      objective: an objective; a file of your own is executed at each look, and
+        makes a new class of the same name.
+    """
+    own, kind = type(objective), objective.config.kind
+    found = objective_class(kind)
+    if kind in OBJECTIVES:
+        return found is own
+    return found.__qualname__ == own.__qualname__
+
+
 def make(config: ObjectiveConfig | Objective) -> Objective:
     """Returns the objective that the settings name; one that is made already
     stays.

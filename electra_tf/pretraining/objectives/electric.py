@@ -6,8 +6,15 @@ from electra_tf.errors import UserError
 from electra_tf.pretraining import losses
 from electra_tf.pretraining.generators.base import Cloze
 from electra_tf.pretraining.masking import CorruptedBatch, MaskedBatch
-from electra_tf.pretraining.objectives.base import Judged, Reading
+from electra_tf.pretraining.objectives.base import (
+    Judged,
+    PretrainOutput,
+    Reading,
+)
 from electra_tf.pretraining.objectives.electra import Detection
+
+# Logits from -30 to 10 become numbers that a thousand thresholds tell apart.
+_SPREAD = 8.0
 
 
 class Electric(Detection):
@@ -37,6 +44,20 @@ class Electric(Detection):
         """
         corrupted = super().corrupt(masked, sampled_ids)
         return corrupted._replace(fake_labels=masked.chosen())
+
+    def measure(self, output: PretrainOutput) -> dict[str, tuple]:
+        """Divides the logits for the AUC, which depends on their order alone.
+
+        As probabilities nearly all are below the first threshold of the metric:
+        q of a vocabulary's size decides them.
+        """
+        found = super().measure(output)
+        assert output.judged is not None  # it discriminates
+        logits = output.judged.logits
+        assert logits is not None  # of `Detection`
+        labels, _, weights = found["disc_auc"]
+        spread = tf.sigmoid(tf.reshape(logits, [-1]) / _SPREAD)
+        return found | {"disc_auc": (labels, spread, weights)}
 
     def judge(self, reading: Reading) -> Judged:
         """Returns the binary loss of its energy and the noise's probability."""
