@@ -274,8 +274,7 @@ def _opened(optuna: Any, output: str, about: Mapping[str, Any]) -> Any:
             **named, direction="maximize", load_if_exists=True
         )
     except Exception as error:  # of the database that Optuna uses
-        reason = str(error).partition("
-")[0]
+        reason = str(error).partition("\n")[0]
         raise UserError(
             f"cannot open {path}: {reason}; remove it if it is damaged, or "
             "choose another --output"
