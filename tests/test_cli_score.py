@@ -233,7 +233,8 @@ def test_lists_of_nothing(model, tmp_path, capsys):
         (["--method=best"], "--method"),
         (["--model=/no/such"], "/no/such: no such model"),
         (["--max_seq_length=2"], "--max_seq_length=2: expected 3 to 40"),
-        (["--weight=nan"], "--weight=nan: expected a finite number"),
+        (["--weight=nan"], "--weight=nan: expected a number"),
+        (["--weight=inf"], "--weight=inf: expected a finite number"),
         (["--weight=2"], "--weight=2: only with --rerank"),
         (["--normalize"], "--normalize: only with --rerank"),
         (

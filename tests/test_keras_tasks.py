@@ -468,7 +468,7 @@ def test_tags_without_b(model):
     assert made.task.state["scheme"] == "iob1"
     words, tags = [["the", "good", "cat"]] * 4, [["O", "I-X", "I-X"]] * 4
     made.compile("adam", **EAGER)
-    made.fit(words, tags, epochs=6, verbose=0)
+    made.fit(words, tags, epochs=15, verbose=0)
     assert made.classify(words) == tags
     assert made.scores(words, tags)["f1"] == 100.0
 

@@ -156,6 +156,9 @@ def test_the_same_answers(output):
             loss = row.pop("loss")
             if "mlm" in output:  # the only term
                 assert loss == pytest.approx(row["mlm_loss"])
+        if "electric" in output:  # that of probabilities below all thresholds
+            for row in ours + theirs:
+                del row["disc_auc"]
     assert_same(ours, theirs, output)
 
 
