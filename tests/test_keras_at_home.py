@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -124,6 +125,20 @@ def test_a_fit_after_one_that_was_restored(model, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     assert task.fit(**data, epochs=2).epoch == [0, 1]
     assert task.fit(**data, epochs=2, initial_epoch=1).epoch == [1]
+
+
+def test_backups_within_an_epoch_are_warned_of(model, tmp_path):
+    """Keras 3.15.1 resumes from them at the first batch of their epoch."""
+    task = opened("TextClassifier", model)
+    task.compile(learning_rate=1e-3, run_eagerly=True)
+    within = keras.callbacks.BackupAndRestore(tmp_path / "x", save_freq=2)
+    with pytest.warns(UserWarning, match="save_freq=2.* first batch of its"):
+        task.fit(TEXTS, LABELS, batch_size=4, verbose=0, callbacks=[within])
+    after = keras.callbacks.BackupAndRestore(tmp_path / "x")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        task.fit(TEXTS, LABELS, batch_size=4, verbose=0, callbacks=after)
+    assert not [w for w in said if "save_freq" in str(w.message)]
 
 
 def test_a_network_fits_after_one_that_was_restored(model, tmp_path):
