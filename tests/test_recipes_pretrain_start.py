@@ -75,7 +75,8 @@ def test_a_run_starts_from_another(run, data, tmp_path, capfd):
 def test_a_run_continues_with_the_optimizer_of_another(
     run, data, tmp_path, capfd
 ):
-    checkpoint = start.read([str(run)])
+    assert start.read([str(run)]).slots is None
+    checkpoint = start.read([str(run)], with_optimizer=True)
     held = tensors.load(
         str(run / "checkpoints" / "step-00000002" / "optimizer.safetensors")
     )

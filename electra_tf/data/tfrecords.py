@@ -162,32 +162,33 @@ def parser(
       UserError: features are unknown, or `max_seq_length` is too small (for our
         records the caller checks it against the manifest).
     """
-    try:
-        keys = keys_of(record)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
+    keys = _known_keys(record, where)
     if keys >= ORIGINAL:
-        features = tf.train.Example.FromString(record).features.feature
-        length = len(features["input_ids"].int64_list.value)
+        length = padded_length(record, where)
         check_length(max_seq_length, length, where)
         return functools.partial(
             _parse_original, length=length, max_seq_length=max_seq_length
         )
-    if keys >= OURS:
-        return functools.partial(
-            _parse_ours,
-            max_seq_length=max_seq_length,
-            word_starts="word_starts" in keys,
-        )
-    raise _unknown(keys, where)
-
-
-def _unknown(keys: frozenset[str], where: str) -> UserError:
-    return UserError(
-        f"{where}: records have the features {sorted(keys)}; expected "
-        f"{sorted(OURS)} or {sorted(ORIGINAL)}; make them with "
-        "`electra-tf build-data`"
+    return functools.partial(
+        _parse_ours,
+        max_seq_length=max_seq_length,
+        word_starts="word_starts" in keys,
     )
+
+
+def _known_keys(record: bytes, where: str) -> frozenset[str]:
+    """Returns the features of a record, which are the original's or ours."""
+    try:
+        keys = keys_of(record)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    if not (keys >= ORIGINAL or keys >= OURS):
+        raise UserError(
+            f"{where}: records have the features {sorted(keys)}; expected "
+            f"{sorted(OURS)} or {sorted(ORIGINAL)}; make them with "
+            "`electra-tf build-data`"
+        )
+    return keys
 
 
 def padded_length(record: bytes, where: str) -> int:
@@ -200,20 +201,14 @@ def padded_length(record: bytes, where: str) -> int:
     Raises:
       UserError: it is another record; of ours a manifest says the length.
     """
-    try:
-        keys = keys_of(record)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
-    if keys >= ORIGINAL:
-        features = tf.train.Example.FromString(record).features.feature
-        return len(features["input_ids"].int64_list.value)
-    if keys >= OURS:
+    if not _known_keys(record, where) >= ORIGINAL:
         raise UserError(
             f"{where}: records of build-data without their manifest.json, "
             "which has their length and vocabulary; give the directory that "
             "build-data made"
         )
-    raise _unknown(keys, where)
+    features = tf.train.Example.FromString(record).features.feature
+    return len(features["input_ids"].int64_list.value)
 
 
 def misfit(record: bytes, length: int, vocab_size: int) -> str | None:

@@ -217,14 +217,11 @@ def _check_removable(output: str, start: Start) -> None:
     _check_own(output)
     if start.checkpoint is None or start.source is None:
         return
-    below, source = (
-        f"{os.path.realpath(path) if files.is_local(path) else path}".rstrip(
-            "/"
-        )
-        + "/"
+    folder, source = (
+        os.path.realpath(path) if files.is_local(path) else path.rstrip("/")
         for path in (output, start.source)
     )
-    if source.startswith(below):
+    if f"{source}/".startswith(f"{folder}/"):
         raise UserError(
             f"--overwrite: --model={start.source} is in {output}, which would "
             "be removed; name another directory"

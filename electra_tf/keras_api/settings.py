@@ -5,7 +5,6 @@ settings in its config.json, and so does its model directory.
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -20,7 +19,12 @@ from electra_tf.models.config import (
     ModelConfig,
 )
 from electra_tf.pretraining.settings import MaskingConfig, ObjectiveConfig
-from electra_tf.training.settings import MAX_SEED, ComputeConfig, TrainConfig
+from electra_tf.training.settings import (
+    MAX_SEED,
+    ComputeConfig,
+    TrainConfig,
+    recorded_settings,
+)
 
 _CONFIG = "config.json"
 
@@ -221,10 +225,7 @@ def read_record(path: str) -> tuple[dict[str, Any], str]:
             f"{path}: no {_CONFIG} there; expected a run of `electra-tf "
             "pretrain`, or its model directory"
         )
-    try:
-        content = dict(json.loads(files.read_text(found[0])))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{found[0]} is not JSON ({error})") from error
+    content = recorded_settings(found[0])
     if "format" in content:  # of a model directory
         content = content.get("pretraining") or {}
     if "vocab_fingerprint" not in content:

@@ -37,6 +37,7 @@ def read(
     overrides: Mapping[str, str] | None = None,
     vocab: str | Vocab | None = None,
     extend_vocab: str | None = None,
+    with_optimizer: bool = False,
 ) -> Checkpoint:
     """Opens the checkpoint to start from, of any format.
 
@@ -46,13 +47,14 @@ def read(
       overrides: what the source does not say; see `hub.config.parse`.
       vocab: a vocabulary, or its file, in place of the source's.
       extend_vocab: file of tokens to append to its vocabulary.
+      with_optimizer: whether to look for the optimizer's slots beside it too.
 
     Raises:
       UserError: a checkpoint cannot be read, or two do not fit together.
     """
-    checkpoint = _with_slots(
-        loading.open_checkpoint(paths[0], overrides, vocab)
-    )
+    checkpoint = loading.open_checkpoint(paths[0], overrides, vocab)
+    if with_optimizer:
+        checkpoint = _with_slots(checkpoint)
     for path in paths[1:]:
         other = loading.open_checkpoint(path, overrides, vocab)
         checkpoint = _joined(checkpoint, other)

@@ -60,7 +60,8 @@ def read_table(table: keras.Variable | tf.Tensor) -> Reading:
     """Returns the shared reading of `read_together`, or a new one."""
     found = (_readings.get() or {}).get(id(table))
     if found is None:
-        found = Reading(read_rows(table), tf.convert_to_tensor(table))
+        whole = tf.convert_to_tensor(table)
+        found = Reading(read_rows(whole), whole)
     return found
 
 

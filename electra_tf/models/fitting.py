@@ -1,4 +1,4 @@
-"""Lets each call of Keras' `fit` begin at the epoch that it names."""
+"""Makes up for what Keras' `fit` does with restored backups."""
 
 import functools
 import inspect

@@ -181,7 +181,7 @@ def pretrain(
             if resumed is None:
                 checkpoint = start.read(
                     init_from, assigned(init_set, "--init_set"), vocab,
-                    extend_vocab,
+                    extend_vocab, init_optimizer,
                 )  # fmt: skip
                 start.check_vocab(checkpoint, examples.vocab, examples.source)
                 resumed = start.fit_settings(settings, checkpoint)
