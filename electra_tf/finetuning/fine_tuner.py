@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.models import kernels, products, randomness
-from electra_tf.models.clipping import clipped_together
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import sparse_gradients
 from electra_tf.models.fitting import Fits
+from electra_tf.models.gradients import ready
 from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
@@ -175,7 +175,7 @@ class FineTuner(Fits, keras.Model):
             mode = kernels.use(self.kernel_mode)
         with mode:
             loss, gradients = self._gradients(batch, self._keys(batch), total)
-        gradients = clipped_together(self.optimizer, gradients)
+        gradients = ready(self.optimizer, gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
         self.loss_mean.update_state(loss / count, sample_weight=count)
         return self.get_metrics_result()

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from electra_tf.errors import UserError
 from electra_tf.models import networks, products, randomness
-from electra_tf.models.clipping import clipped_together
 from electra_tf.models.config import GeneratorConfig, ModelConfig
 from electra_tf.models.embeddings import (
     DisentangledEmbeddings,
@@ -18,6 +17,7 @@ from electra_tf.models.embeddings import (
 )
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.fitting import Fits
+from electra_tf.models.gradients import ready
 from electra_tf.models.saved import Saved, made, plain
 from electra_tf.pretraining import losses, packing
 from electra_tf.pretraining.generators.base import Draws
@@ -404,7 +404,7 @@ class ElectraPretrainer(Saved, Fits, keras.Model):
                 lambda part: self._gradients(part, totals),
                 variables,
             )
-        gradients = clipped_together(self.optimizer, gradients)
+        gradients = ready(self.optimizer, gradients)
         self.objective.update(
             self._step,
             lambda: self.optimizer.apply_gradients(zip(gradients, variables)),

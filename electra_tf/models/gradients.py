@@ -1,10 +1,47 @@
-"""Clips gradients of several replicas together, for optimizers of Keras."""
+"""Makes gradients ready for an optimizer: in order, and clipped together.
+
+An optimizer of Keras inside `tf.function` has two faults that ours must not
+meet; each function here avoids one.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+
+def ready(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any]
+) -> list[Any]:
+    """Returns gradients that the optimizer may apply at once.
+
+    Args:
+      optimizer: the one that is to apply them.
+      gradients: this replica's, of the loss that `scale_loss` has scaled;
+        dense, or None.
+    """
+    return clipped_together(optimizer, all_computed(gradients))
+
+
+def all_computed(gradients: Sequence[Any]) -> list[Any]:
+    """Returns the same gradients, none of which is there before all are.
+
+    So no weight is updated before its last use in the step. `tf.function` has
+    every read of a variable precede its update, but Keras' optimizers (3.15.1)
+    lead all gradients through one operation, and TensorFlow's graph optimizer
+    (2.21.0) first takes that for order enough, then removes it. A weight that
+    is also read where no gradient of its own follows (under `stop_gradient`,
+    or when activations are computed once more) may then be read updated.
+
+    Args:
+      gradients: dense, sparse, or None.
+    """
+    found = [g for g in gradients if g is not None]
+    # By way of one node: pairs of gradients would be thousands of edges.
+    with tf.control_dependencies([tf.group(*found)]):
+        same = iter([tf.identity(g) for g in found])
+    return [None if g is None else next(same) for g in gradients]
 
 
 def clipped_together(
