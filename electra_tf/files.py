@@ -77,6 +77,40 @@ def is_directory(path: str) -> bool:
     return _gfile().isdir(path)
 
 
+def check_place(
+    path: str, flag: str = "--output", folder: bool = False
+) -> None:
+    """Refuses a path where nothing can be written, before long work.
+
+    Args:
+      path: a file or directory, which need not exist; nor need its parents.
+      flag: the flag that names it, for the message.
+      folder: whether it is a directory.
+
+    Raises:
+      UserError: a file is in a directory's place, or a local directory must not
+        be written in.
+    """
+    if folder and exists(path) and not is_directory(path):
+        raise UserError(f"{flag}: {path} is a file; name a folder")
+    if not is_local(path):
+        return
+    place = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        place = os.path.abspath(path)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise UserError(
+            f"{flag}: {path}: {place} is not a directory; name another place"
+        )
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{flag}: {path}: no permission to write in {place}; name another "
+            "place"
+        )
+
+
 def make_directory(path: str) -> None:
     """Creates `path` and its parents, unless it exists."""
     with named_errors(path, "create directory"):

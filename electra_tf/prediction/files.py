@@ -77,15 +77,16 @@ def check_output(
       folder: whether it is a folder.
 
     Raises:
-      UserError: the file exists, or a folder is in a file's place or the other
-        way round.
+      UserError: the file exists, a folder is in a file's place or the other
+        way round, or nothing can be written there.
     """
-    if not target or not files.exists(target):
+    if not target:
+        return
+    files.check_place(target, flag, folder)
+    if not files.exists(target):
         return
     if files.is_directory(target) and not folder:
         raise UserError(f"{flag}: {target} is a directory; name a file")
-    if folder and not files.is_directory(target):
-        raise UserError(f"{flag}: {target} is a file; name a folder")
     if not overwrite:
         raise UserError(
             f"{flag}: {target} is there already; name another file, or give "

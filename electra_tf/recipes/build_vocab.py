@@ -115,6 +115,7 @@ def build_vocab(
             f" such as {files.join(output, 'vocab.txt')}"
         )
     check_plain_name(output, ".txt")
+    files.check_place(output)
     paths = files.expand(input if isinstance(input, str) else ",".join(input))
     if files.is_among(output, paths):
         raise UserError(

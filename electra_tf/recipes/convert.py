@@ -99,6 +99,7 @@ def convert(
     from electra_tf.hub.aside import written_aside
     from electra_tf.prediction import task_of_model
 
+    files.check_place(output, folder=True)
     if (
         files.is_directory(output)
         and files.list_directory(output)

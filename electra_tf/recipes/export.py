@@ -199,6 +199,7 @@ def export(
       UserError: the model is missing or has nothing to predict, the version
         exists already, or the export's outputs differ from the model's.
     """
+    from electra_tf import files
     from electra_tf.exporting import writer
 
     if float16 and optimize:
@@ -212,6 +213,7 @@ def export(
         raise UserError(
             "--signatures: names none; leave the flag out for all of them"
         )
+    files.check_place(output, folder=format != "tflite")
     if format == "onnx":
         return _to_onnx(
             model, output, signatures, part, task, overrides,
