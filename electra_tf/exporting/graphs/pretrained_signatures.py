@@ -10,6 +10,7 @@ from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans, places
 from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Rows
+from electra_tf.text import rows as text_rows
 from electra_tf.text.normalize import row_numbers
 from electra_tf.text.tokenizer import Offsets, Tokenizer
 from electra_tf.text.truncation import first_tokens
@@ -61,7 +62,7 @@ def _discriminate(
         found = tokenizer.tokenize_with_offsets(text)
         counts = tf.minimum(found.ids.row_lengths(), room)
         found = type(found)(*(first_tokens(x, counts) for x in found))
-        rows = inputs.single_rows(tokenizer, found.ids)
+        rows = text_rows.single_rows(tokenizer, found.ids)
         width = tf.cast(tf.reduce_max(counts), tf.int32)
         width = tf.maximum(width, 0)  # the minimum of no counts
 
@@ -217,7 +218,7 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
         written = tf.reduce_sum(tf.cast(ids == vocab.mask_id, tf.int32), axis=1)
         room = tf.constant(config.max_positions - 2, tf.int64)
         ids = first_tokens(ids, tf.minimum(ids.row_lengths(), room))
-        rows = inputs.single_rows(tokenizer, ids)
+        rows = text_rows.single_rows(tokenizer, ids)
         is_mask = rows.input_ids == vocab.mask_id
         counts = tf.math.count_nonzero(is_mask, axis=1, dtype=tf.int32)
         most = tf.maximum(tf.reduce_max(counts), 0)
@@ -313,7 +314,7 @@ def _embed(
     width = towers * network.config.hidden_size
 
     def embed(text: tf.Tensor) -> Tensors:
-        rows = inputs.text_rows(tokenizer, text, max_length)
+        rows = text_rows.text_rows(tokenizer, text, max_length)
         return inputs.over_rows(
             forward, rows, {"embedding": tf.TensorSpec([None, width])}
         )

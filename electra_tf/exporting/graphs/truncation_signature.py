@@ -13,6 +13,7 @@ from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.tasks.tagging.task import Tagging
 from electra_tf.tasks.task import Task
+from electra_tf.text import rows as text_rows
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import fitting
 
@@ -118,13 +119,13 @@ def _first(room: int) -> _Kept:
 
 def _fair(max_length: int) -> _Kept:
     def kept(a: tf.RaggedTensor, b: tf.RaggedTensor) -> list[tf.Tensor]:
-        return list(inputs.pair_kept(a, b, max_length)[:2])
+        return list(text_rows.pair_kept(a, b, max_length)[:2])
 
     return kept
 
 
 def _query_first(max_query_length: int, max_length: int) -> _Kept:
     def kept(a: tf.RaggedTensor, b: tf.RaggedTensor) -> list[tf.Tensor]:
-        return list(inputs.query_kept(a, b, max_length, max_query_length))
+        return list(text_rows.query_kept(a, b, max_length, max_query_length))
 
     return kept
