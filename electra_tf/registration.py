@@ -50,7 +50,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     ),
     "training.optimizer": ("WarmupPolynomialDecay", "AdamWeightDecay"),
     "keras_api.preprocessors": (
-        "TextPreprocessor", "QueryPreprocessor", "WordPreprocessor",
+        "TextPreprocessor", "MaskPreprocessor", "QueryPreprocessor",
+        "WordPreprocessor",
     ),
     "keras_api.tokenizer": ("Tokenizer",),
     "keras_api.tasks.detector": ("ReplacedTokenDetector",),

@@ -51,3 +51,23 @@ def test_calling_a_reader_reads_the_first_window(tmp_path, tiny_vocab_file):
     ]
     assert rows["input_mask"].numpy().sum(axis=1).tolist() == [24, 12]
     assert rows["segment_ids"].numpy().sum(axis=1).tolist() == [20, 4]
+
+
+def test_masked_lm_reads_other_special_tokens_as_text(
+    tmp_path, tiny_vocab_file
+):
+    """Predicting, calling the model and `fill` see the same tokens."""
+    path = serving_models.pretrained(tmp_path / "m", tiny_vocab_file)
+    model = electra_tf.MaskedLM.from_pretrained(path)
+    texts = ["the [SEP] cat [MASK]", "[CLS] [MASK] [PAD] sat", "[UNK][MASK]."]
+    predicted = model.predict(texts, verbose=0)
+    called = model(tf.constant(texts)).numpy()
+    ids = model.preprocessor(tf.constant(texts))["input_ids"].numpy()
+    names = model.tokenizer.get_vocabulary()
+    for i, filled in enumerate(model.fill(texts, top_k=9)):
+        (place,) = np.flatnonzero(ids[i] == model.tokenizer.vocab.mask_id)
+        (found,) = predicted[i]
+        np.testing.assert_allclose(called[i, place], found, atol=1e-6)
+        for one in filled.blanks[0]:
+            expected = pytest.approx(one.probability, abs=1e-6)
+            assert found[names.index(one.token)] == expected

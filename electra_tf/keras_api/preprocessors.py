@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from electra_tf.keras_api.tokenizer import Tokenizer, flat
 from electra_tf.registration import registered
+from electra_tf.text import masks
 from electra_tf.text import rows as text_rows
+from electra_tf.text.truncation import first_tokens, fitting
 
 
 @registered
@@ -61,19 +63,32 @@ class TextPreprocessor(keras.layers.Layer):
         """
         first, second = texts if isinstance(texts, tuple) else (texts, None)
         first = flat(tf.convert_to_tensor(first))
-        if second is not None:
-            rows = self.pair_rows(first, flat(tf.convert_to_tensor(second)))
-            width = tf.shape(rows.input_ids)[1]
-            return {
-                "input_ids": rows.input_ids,
-                "input_mask": tf.sequence_mask(rows.lengths, width, tf.int32),
-                "segment_ids": rows.segment_ids,
-            }
-        found = self.tokenizer.encode(first, max_length=self.max_length)
-        length = tf.reduce_max(tf.reduce_sum(found["input_mask"], axis=1))
-        return {name: value[:, :length] for name, value in found.items()}
+        if second is None:
+            ids = self.tokens(first)
+            kept = fitting([ids], self.max_length - 2)
+            rows = text_rows.single_rows(
+                self.tokenizer.graph_tokenizer, first_tokens(ids, *kept)
+            )
+        else:
+            rows = self.rows_of_pairs(first, flat(tf.convert_to_tensor(second)))
+        width = tf.shape(rows.input_ids)[1]
+        return {
+            "input_ids": rows.input_ids,
+            "input_mask": tf.sequence_mask(rows.lengths, width, tf.int32),
+            "segment_ids": rows.segment_ids,
+        }
 
-    def pair_rows(self, first: tf.Tensor, second: tf.Tensor) -> text_rows.Rows:
+    def tokens(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenizes single texts, int32 [batch, (tokens)].
+
+        Args:
+          texts: strings [batch].
+        """
+        return self.tokenizer.tokenize(texts)
+
+    def rows_of_pairs(
+        self, first: tf.Tensor, second: tf.Tensor
+    ) -> text_rows.Rows:
         """Makes the rows of pairs.
 
         Args:
@@ -98,6 +113,21 @@ class TextPreprocessor(keras.layers.Layer):
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "max_length": self.max_length,
         }
+
+
+@registered
+class MaskPreprocessor(TextPreprocessor):
+    """Turns texts with blanks into padded rows of token ids.
+
+        masked_lm.preprocessor(["the [MASK] sat"])["input_ids"]
+
+    "[MASK]" is the token; other special tokens in a text are plain text.
+    Arguments are those of `TextPreprocessor`.
+    """
+
+    def tokens(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """See `TextPreprocessor.tokens`."""
+        return masks.masked_tokens(self.tokenizer.graph_tokenizer, texts)
 
 
 @registered
@@ -128,8 +158,10 @@ class QueryPreprocessor(TextPreprocessor):
         super().__init__(tokenizer, max_length, name=name, **kwargs)
         self.max_query_length = max_query_length
 
-    def pair_rows(self, first: tf.Tensor, second: tf.Tensor) -> text_rows.Rows:
-        """See `TextPreprocessor.pair_rows`."""
+    def rows_of_pairs(
+        self, first: tf.Tensor, second: tf.Tensor
+    ) -> text_rows.Rows:
+        """See `TextPreprocessor.rows_of_pairs`."""
         return text_rows.query_rows(
             self.tokenizer.graph_tokenizer, first, second,
             self.max_length, self.max_query_length,

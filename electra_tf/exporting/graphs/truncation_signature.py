@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Signatures, Tensors
-from electra_tf.exporting.graphs.pretrained_signatures import masked_offsets
 from electra_tf.exporting.graphs.text_signatures import reads_pairs
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
@@ -14,6 +13,7 @@ from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.tasks.tagging.task import Tagging
 from electra_tf.tasks.task import Task
 from electra_tf.text import rows as text_rows
+from electra_tf.text.masks import masked_offsets
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import fitting
 
