@@ -49,7 +49,10 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "Seq2Seq", "SentenceScorer", "Heads", "MultitaskNetwork",
     ),
     "training.optimizer": ("WarmupPolynomialDecay", "AdamWeightDecay"),
-    "keras_api.preprocessors": ("TextPreprocessor", "WordPreprocessor"),
+    "keras_api.preprocessors": (
+        "TextPreprocessor", "MaskPreprocessor", "QueryPreprocessor",
+        "WordPreprocessor",
+    ),
     "keras_api.tokenizer": ("Tokenizer",),
     "keras_api.tasks.detector": ("ReplacedTokenDetector",),
     "keras_api.tasks.masked_lm": ("MaskedLM",),

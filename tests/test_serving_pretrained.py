@@ -9,7 +9,7 @@ from serving_models import BAD_BYTES, ODD_TEXTS
 from electra_tf.errors import UserError
 from electra_tf.exporting import servable
 from electra_tf.exporting import writer as export
-from electra_tf.exporting.graphs import pretrained_signatures
+from electra_tf.text import masks
 
 TEXTS = [text.encode() for text in ODD_TEXTS] + list(BAD_BYTES)
 MASKED = [
@@ -116,7 +116,7 @@ def test_what_a_generator_reads_of_texts_with_special_tokens(folder):
     ]  # fmt: skip
     function = opened.signatures(["truncation"])["truncation"]
     found = function(text=tf.constant(texts))
-    ids = pretrained_signatures.masked_tokens(tokenizer, tf.constant(texts))
+    ids = masks.masked_tokens(tokenizer, tf.constant(texts))
     for i, (text, row) in enumerate(zip(texts, ids.to_list())):
         read = min(len(row), room)
         assert found["text_tokens"][i] == len(row)
@@ -128,7 +128,7 @@ def test_what_a_generator_reads_of_texts_with_special_tokens(folder):
 
         # The text up to there gives these tokens; a shorter one does not.
         parts = tf.constant([text[:until], text[: until - 1]])
-        whole, less = pretrained_signatures.masked_tokens(tokenizer, parts)
+        whole, less = masks.masked_tokens(tokenizer, parts)
         assert whole.numpy().tolist() == row[:read] != less.numpy().tolist()
     assert int(found["text_tokens"][6]) > 4
 

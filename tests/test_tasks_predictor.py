@@ -357,6 +357,21 @@ def test_tables(loaded, tmp_path, ending):
     assert rows[1][-1] == "" and "no column 'text'" in rows[4][-1]
 
 
+def test_a_carriage_return_ends_no_row_of_csv(loaded, tmp_path):
+    texts = ["the cat\rsat", "a\r", "the dog\r\nran", "the\nhouse"]
+    source, target = str(tmp_path / "in.jsonl"), str(tmp_path / "out.csv")
+    prediction_files.write_jsonl(source, [{"text": text} for text in texts])
+    row_answers.predict_file(loaded, source, target)
+    with open(target, encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["text"] for row in found] == texts
+    labels = [answer["label"] for answer in loaded.predict(texts)]
+    assert [row["label"] for row in found] == labels
+    assert [row["text"] for row, _ in records.read_records(target)] == texts
+    header = pathlib.Path(target).read_bytes().split(b"\n")[0]
+    assert header == b"text,label,probabilities,error"  # rows end in \n alone
+
+
 def test_columns_to_keep(loaded, tmp_path):
     source, target = write(tmp_path / "in.tsv"), str(tmp_path / "o.jsonl")
     row_answers.predict_file(loaded, source, target, keep=["id"])

@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.exporting import description
-from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.servable import Servable
 from electra_tf.models.rows import Rows
 from electra_tf.models.task_heads import SpanOutput
 from electra_tf.tasks.texts.targets import Number
 from electra_tf.tasks.texts.task import TextTask
+from electra_tf.text import rows as text_rows
 
 SIGNATURES = ("serving_default", "embed", "embed_first")
 
@@ -25,7 +25,7 @@ def number(servable: Servable) -> tuple[float, float] | None:
     return None
 
 
-def samples(servable: Servable) -> list[inputs.Rows]:
+def samples(servable: Servable) -> list[text_rows.Rows]:
     """Returns sample batches: texts of the model's kind, and random tokens.
 
     Each is a batch of rows of several lengths.
@@ -37,9 +37,9 @@ def samples(servable: Servable) -> list[inputs.Rows]:
     texts = description.examples_of(kind, servable.pair, language)
     first, *second = map(tf.constant, zip(*(row.values() for row in texts)))
     if second:
-        examples = inputs.pair_rows(tokenizer, first, second[0], length)
+        examples = text_rows.pair_rows(tokenizer, first, second[0], length)
     else:
-        examples = inputs.text_rows(tokenizer, first, length)
+        examples = text_rows.text_rows(tokenizer, first, length)
     rng = np.random.default_rng(0)
     counts = np.array([length, max(3, length // 2), 3], "int32")
     ids = rng.integers(0, len(vocab), [3, length]).astype("int32")
@@ -48,7 +48,7 @@ def samples(servable: Servable) -> list[inputs.Rows]:
     if servable.pair:
         segments[:, length // 4 :] = 1
         segments[ids == vocab.pad_id] = 0
-    random = inputs.Rows(*map(tf.constant, (ids, segments, counts)))
+    random = text_rows.Rows(*map(tf.constant, (ids, segments, counts)))
     return [examples, random]
 
 

@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from electra_tf.keras_api.tokenizer import Tokenizer, flat
 from electra_tf.registration import registered
+from electra_tf.text import masks
+from electra_tf.text import rows as text_rows
+from electra_tf.text.truncation import first_tokens, fitting
 
 
 @registered
@@ -18,7 +21,8 @@ class TextPreprocessor(keras.layers.Layer):
 
     It works on lists, string tensors and Keras' symbolic ones, so also in
     functional models and in `tf.data.Dataset.map`. Rows are as long as the
-    longest of the batch, truncated to `max_length`.
+    longest of the batch, truncated to `max_length`, as the tasks make them: a
+    second text without tokens is none.
 
     Args:
       tokenizer: the model's tokenizer, or its config.
@@ -59,10 +63,41 @@ class TextPreprocessor(keras.layers.Layer):
         """
         first, second = texts if isinstance(texts, tuple) else (texts, None)
         first = flat(tf.convert_to_tensor(first))
-        second = None if second is None else flat(tf.convert_to_tensor(second))
-        rows = self.tokenizer.encode(first, second, max_length=self.max_length)
-        length = tf.reduce_max(tf.reduce_sum(rows["input_mask"], axis=1))
-        return {name: value[:, :length] for name, value in rows.items()}
+        if second is None:
+            ids = self.tokens(first)
+            kept = fitting([ids], self.max_length - 2)
+            rows = text_rows.single_rows(
+                self.tokenizer.graph_tokenizer, first_tokens(ids, *kept)
+            )
+        else:
+            rows = self.rows_of_pairs(first, flat(tf.convert_to_tensor(second)))
+        width = tf.shape(rows.input_ids)[1]
+        return {
+            "input_ids": rows.input_ids,
+            "input_mask": tf.sequence_mask(rows.lengths, width, tf.int32),
+            "segment_ids": rows.segment_ids,
+        }
+
+    def tokens(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Tokenizes single texts, int32 [batch, (tokens)].
+
+        Args:
+          texts: strings [batch].
+        """
+        return self.tokenizer.tokenize(texts)
+
+    def rows_of_pairs(
+        self, first: tf.Tensor, second: tf.Tensor
+    ) -> text_rows.Rows:
+        """Makes the rows of pairs.
+
+        Args:
+          first: strings [batch].
+          second: strings [batch].
+        """
+        return text_rows.pair_rows(
+            self.tokenizer.graph_tokenizer, first, second, self.max_length
+        )
 
     def compute_output_spec(self, texts: Any) -> dict[str, keras.KerasTensor]:
         """Returns shapes and types without tokenizing."""
@@ -77,6 +112,66 @@ class TextPreprocessor(keras.layers.Layer):
             **super().get_config(),
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
             "max_length": self.max_length,
+        }
+
+
+@registered
+class MaskPreprocessor(TextPreprocessor):
+    """Turns texts with blanks into padded rows of token ids.
+
+        masked_lm.preprocessor(["the [MASK] sat"])["input_ids"]
+
+    "[MASK]" is the token; other special tokens in a text are plain text.
+    Arguments are those of `TextPreprocessor`.
+    """
+
+    def tokens(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """See `TextPreprocessor.tokens`."""
+        return masks.masked_tokens(self.tokenizer.graph_tokenizer, texts)
+
+
+@registered
+class QueryPreprocessor(TextPreprocessor):
+    """Turns queries with passages into padded rows of token ids.
+
+        ranker.preprocessor((["which cat"], ["the cat sat"]))["input_ids"]
+
+    The query is truncated to its length, the passage to the rest of the row: of
+    a question with a long context it is the first window.
+
+    Args:
+      tokenizer: see `TextPreprocessor`.
+      max_length: see `TextPreprocessor`.
+      max_query_length: most tokens of a query.
+      name: of the layer.
+      **kwargs: see `TextPreprocessor`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer | dict[str, Any],
+        max_length: int,
+        max_query_length: int,
+        name: str | None = "preprocessor",
+        **kwargs: Any,
+    ):
+        super().__init__(tokenizer, max_length, name=name, **kwargs)
+        self.max_query_length = max_query_length
+
+    def rows_of_pairs(
+        self, first: tf.Tensor, second: tf.Tensor
+    ) -> text_rows.Rows:
+        """See `TextPreprocessor.rows_of_pairs`."""
+        return text_rows.query_rows(
+            self.tokenizer.graph_tokenizer, first, second,
+            self.max_length, self.max_query_length,
+        )  # fmt: skip
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, vocabulary included."""
+        return {
+            **super().get_config(),
+            "max_query_length": self.max_query_length,
         }
 
 

@@ -23,6 +23,7 @@ from electra_tf.text import inputs
 _LONGEST_RESULT = 1 << 20  # bytes of JSON
 # A TSV cell cannot contain them, as TSV has no quotes.
 _BREAKS = str.maketrans("\t\r\n", "   ")
+_CRLF = "\r\n"
 
 
 def dumps(value: Any, nan: bool = False) -> str:
@@ -187,13 +188,16 @@ def _tsv_line(cells: Sequence[str]) -> bytes:
 
 def _csv_encoder() -> Callable[[Sequence[str]], bytes]:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
+    # Of the characters that end a line, it quotes those of the terminator
+    # alone: with "\n" a carriage return in a text would end the row.
+    writer = csv.writer(buffer, lineterminator=_CRLF)
 
     def encode(cells: Sequence[str]) -> bytes:
         buffer.seek(0)
         buffer.truncate()
         writer.writerow(cells)
-        return buffer.getvalue().encode("utf-8")
+        line = buffer.getvalue().removesuffix(_CRLF)
+        return f"{line}\n".encode()
 
     return encode
 

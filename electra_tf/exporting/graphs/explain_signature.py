@@ -3,12 +3,14 @@
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
+from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.text_signatures import reads_pairs
 from electra_tf.models.attributions import integrated_gradients
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.texts.targets import Target
 from electra_tf.tasks.texts.task import TextTask
+from electra_tf.text import rows as text_rows
+from electra_tf.text.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens, fitting
 
@@ -133,7 +135,7 @@ def _placed(
         kept = fitting([found[0].ids], max_length - 2)
     else:
         a, b = (f.ids for f in found)
-        *kept, closed = inputs.pair_kept(a, b, max_length)
+        *kept, closed = text_rows.pair_kept(a, b, max_length)
     ids = [first_tokens(f.ids, n) for f, n in zip(found, kept)]
     none = tf.fill([ids[0].nrows(), 1, 2], tf.constant(-1, tf.int64))
     around = [none]
@@ -141,9 +143,9 @@ def _placed(
         spans = tf.stack([f.start_chars.values, f.end_chars.values], axis=1)
         around += [first_tokens(f.ids.with_values(spans), n), none]
     if pair is None:
-        rows = inputs.single_rows(tokenizer, ids[0])
+        rows = text_rows.single_rows(tokenizer, ids[0])
     else:
-        rows = inputs.paired_rows(tokenizer, ids[0], ids[1], closed)
+        rows = text_rows.paired_rows(tokenizer, ids[0], ids[1], closed)
     places = tf.cast(tf.concat(around, axis=1), tf.int32)
     width = tf.shape(rows.input_ids)[1]
     return rows, places.to_tensor(-1, shape=[None, None, 2])[:, :width]

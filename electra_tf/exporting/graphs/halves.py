@@ -10,8 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Tensors
+from electra_tf.exporting.graphs.inputs import Tensors
 from electra_tf.models import lite_encoder
+from electra_tf.text.rows import Rows
 
 
 class _Reached(Exception):

@@ -10,11 +10,11 @@ from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.word_splitting import cut_spans, places
 from electra_tf.models.networks import Discriminator
 from electra_tf.models.rows import Rows
-from electra_tf.text.normalize import row_numbers
-from electra_tf.text.tokenizer import Offsets, Tokenizer
+from electra_tf.text import masks
+from electra_tf.text import rows as text_rows
+from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens
 
-_MASK = "[MASK]"
 _ANSWERS = 5  # tokens for each mask
 _MASKS = 64  # masks in a batch: each takes as much memory as the vocabulary
 
@@ -61,7 +61,7 @@ def _discriminate(
         found = tokenizer.tokenize_with_offsets(text)
         counts = tf.minimum(found.ids.row_lengths(), room)
         found = type(found)(*(first_tokens(x, counts) for x in found))
-        rows = inputs.single_rows(tokenizer, found.ids)
+        rows = text_rows.single_rows(tokenizer, found.ids)
         width = tf.cast(tf.reduce_max(counts), tf.int32)
         width = tf.maximum(width, 0)  # the minimum of no counts
 
@@ -89,96 +89,6 @@ def _discriminate(
         }
 
     return discriminate
-
-
-def masked_tokens(tokenizer: Tokenizer, text: tf.Tensor) -> tf.RaggedTensor:
-    """Tokenizes texts, with the token [MASK] for "[MASK]".
-
-    The text between masks is tokenized separately: a mask ends a word. Other
-    special tokens are read as plain text.
-
-    Args:
-      tokenizer: the model's tokenizer.
-      text: string [B].
-
-    Returns:
-      int32 RaggedTensor [B, (tokens)].
-    """
-    pieces = tf.strings.split(text, _MASK)
-    mask = tf.fill([tf.size(pieces.flat_values)], tokenizer.vocab.mask_id)
-    return _between_masks(pieces, tokenizer(pieces.flat_values), mask)
-
-
-def masked_offsets(tokenizer: Tokenizer, text: tf.Tensor) -> Offsets:
-    """Tokenizes likewise, and returns the position of each token.
-
-    Args:
-      tokenizer: the model's tokenizer.
-      text: string [B].
-    """
-    pieces = tf.strings.split(text, _MASK)
-    flat = pieces.flat_values
-    found = tokenizer.tokenize_with_offsets(flat)
-
-    def shifted(
-        starts: tf.RaggedTensor, ends: tf.RaggedTensor, sizes: tf.Tensor
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        sizes = tf.cast(sizes, tf.int64)
-        after = tf.cumsum(sizes + len(_MASK))
-        first = tf.gather(tf.concat([[0], after], axis=0), pieces.row_splits)
-        before = after - sizes - len(_MASK)
-        before -= tf.gather(first, row_numbers(pieces))
-        by = tf.gather(before, row_numbers(starts))
-        mask = before + sizes
-        return (
-            _between_masks(
-                pieces, starts.with_values(starts.values + by), mask
-            ),
-            _between_masks(
-                pieces, ends.with_values(ends.values + by), mask + len(_MASK)
-            ),
-        )
-
-    mask = tf.fill([tf.size(flat)], tokenizer.vocab.mask_id)
-    return Offsets(
-        _between_masks(pieces, found.ids, mask),
-        *shifted(found.start_bytes, found.end_bytes, tf.strings.length(flat)),
-        *shifted(
-            found.start_chars,
-            found.end_chars,
-            tf.strings.length(flat, unit="UTF8_CHAR"),
-        ),
-    )
-
-
-def _between_masks(
-    pieces: tf.RaggedTensor, values: tf.RaggedTensor, mask: tf.Tensor
-) -> tf.RaggedTensor:
-    """Joins values of the pieces' tokens to values of the texts' tokens.
-
-    Args:
-      pieces: [B, (pieces)], texts split at their masks.
-      values: [P, (tokens)], values of all pieces' tokens.
-      mask: [P], the value of the mask after each piece, where there is one.
-
-    Returns:
-      [B, (tokens)].
-    """
-    # A mask after each piece except the last of its text.
-    ends = tf.maximum(pieces.row_splits[1:], 1) - 1
-    last = tf.scatter_nd(
-        ends[:, tf.newaxis],
-        tf.ones_like(ends, tf.int32),
-        [tf.size(pieces.flat_values, tf.int64) + 1],
-    )[:-1]
-    followed = last == 0
-    masks = tf.RaggedTensor.from_row_lengths(
-        tf.boolean_mask(mask, followed), tf.cast(followed, tf.int64)
-    )
-    found = tf.concat([values, masks], axis=1)
-    return tf.RaggedTensor.from_row_splits(
-        found.flat_values, tf.gather(found.row_splits, pieces.row_splits)
-    )
 
 
 def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
@@ -213,11 +123,11 @@ def _fill(network: Any, tokenizer: Tokenizer) -> Callable[[tf.Tensor], Tensors]:
         )
 
     def fill(text: tf.Tensor) -> Tensors:
-        ids = masked_tokens(tokenizer, text)
+        ids = masks.masked_tokens(tokenizer, text)
         written = tf.reduce_sum(tf.cast(ids == vocab.mask_id, tf.int32), axis=1)
         room = tf.constant(config.max_positions - 2, tf.int64)
         ids = first_tokens(ids, tf.minimum(ids.row_lengths(), room))
-        rows = inputs.single_rows(tokenizer, ids)
+        rows = text_rows.single_rows(tokenizer, ids)
         is_mask = rows.input_ids == vocab.mask_id
         counts = tf.math.count_nonzero(is_mask, axis=1, dtype=tf.int32)
         most = tf.maximum(tf.reduce_max(counts), 0)
@@ -313,7 +223,7 @@ def _embed(
     width = towers * network.config.hidden_size
 
     def embed(text: tf.Tensor) -> Tensors:
-        rows = inputs.text_rows(tokenizer, text, max_length)
+        rows = text_rows.text_rows(tokenizer, text, max_length)
         return inputs.over_rows(
             forward, rows, {"embedding": tf.TensorSpec([None, width])}
         )

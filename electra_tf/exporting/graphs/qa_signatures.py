@@ -11,7 +11,6 @@ import tensorflow as tf
 from electra_tf.exporting.graphs import inputs, slices, steps
 from electra_tf.exporting.graphs.inputs import (
     Forward,
-    Rows,
     Signatures,
     Tensors,
 )
@@ -27,7 +26,9 @@ from electra_tf.tasks.qa.answers import AnswerConfig
 from electra_tf.tasks.qa.features import QAFeatureConfig
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.qa.words import Splitter
+from electra_tf.text import rows as text_rows
 from electra_tf.text.normalize import row_numbers
+from electra_tf.text.rows import Rows
 from electra_tf.text.tokenizer import Offsets, Tokenizer
 from electra_tf.text.truncation import first_tokens
 
@@ -180,7 +181,7 @@ def make_windows(
         tf.gather(pieces.ids.flat_values, seen.flat_values)
     )
     offset = tf.gather(asked, example) + 2
-    rows = inputs.paired_rows(
+    rows = text_rows.paired_rows(
         tokenizer, tf.gather(question, example), seen, tf.ones_like(length)
     )
     return rows, Windows(

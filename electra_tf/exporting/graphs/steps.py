@@ -23,10 +23,10 @@ from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import (
     Batches,
     Forward,
-    Rows,
     Signatures,
     Tensors,
 )
+from electra_tf.text.rows import Rows
 
 BEGIN, PART, END = SUFFIXES = (".begin", ".part", ".end")
 _BATCHES, _REST = "batches", "rest"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
+from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.exporting.graphs.tagging_signatures import cut_windows
 from electra_tf.exporting.graphs.word_splitting import cut_spans
 from electra_tf.prediction.predictor import Predictor
@@ -18,6 +18,7 @@ from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.text import sentences
 from electra_tf.text.detokenize import CJK_RANGES
 from electra_tf.text.normalize import row_numbers
+from electra_tf.text.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens
 

@@ -14,7 +14,6 @@ import tensorflow as tf
 from electra_tf.exporting.graphs import inputs, slices, steps
 from electra_tf.exporting.graphs.inputs import (
     Forward,
-    Rows,
     Signatures,
     Tensors,
 )
@@ -24,6 +23,8 @@ from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.tagging import answers, schemes
 from electra_tf.tasks.tagging.schemes import Grammar, Span
 from electra_tf.tasks.tagging.task import Tagging
+from electra_tf.text import rows as text_rows
+from electra_tf.text.rows import Rows
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import first_tokens
 
@@ -96,7 +97,7 @@ def make_rows(
         before, tf.gather(first, row)
     )
     return WordRows(
-        inputs.single_rows(tokenizer, ids),
+        text_rows.single_rows(tokenizer, ids),
         tf.where(counts > 0, row, -1),
         position + 1,
     )

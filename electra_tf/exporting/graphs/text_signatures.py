@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
-from electra_tf.exporting.graphs.inputs import Rows, Signatures, Tensors
+from electra_tf.exporting.graphs.inputs import Signatures, Tensors
 from electra_tf.prediction.predictor import Predictor
 from electra_tf.tasks.glue.task import Glue
 from electra_tf.tasks.ranking.task import Ranking
@@ -14,7 +14,9 @@ from electra_tf.tasks.task import Task
 from electra_tf.tasks.texts.classification import TableTask
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextTask
+from electra_tf.text import rows as text_rows
 from electra_tf.text.detokenize import Detokenizer
+from electra_tf.text.rows import Rows
 
 
 def reads_pairs(task: Task) -> bool:
@@ -49,7 +51,7 @@ def signatures(predictor: Predictor) -> Signatures:
 
         def of_query(query: tf.Tensor, passage: tf.Tensor) -> Tensors:
             both = inputs.as_many(query, passage, "query and passage")
-            rows = inputs.query_rows(
+            rows = text_rows.query_rows(
                 tokenizer, *both, length, options.max_query_length
             )
             return inputs.over_rows(
@@ -63,11 +65,11 @@ def signatures(predictor: Predictor) -> Signatures:
     answer = _said(predictor)
 
     def of_text(text: tf.Tensor) -> Tensors:
-        return answer(inputs.text_rows(tokenizer, text, length))
+        return answer(text_rows.text_rows(tokenizer, text, length))
 
     def of_pair(text: tf.Tensor, text_pair: tf.Tensor) -> Tensors:
         both = inputs.as_many(text, text_pair, "text and text_pair")
-        return answer(inputs.pair_rows(tokenizer, *both, length))
+        return answer(text_rows.pair_rows(tokenizer, *both, length))
 
     if reads_pairs(task):
         return {
@@ -136,7 +138,7 @@ def seq2seq_signatures(predictor: Predictor) -> Signatures:
         return task.infer(predictor.network, input_ids, input_mask, segment_ids)
 
     def write(text: tf.Tensor) -> Tensors:
-        rows = inputs.text_rows(tokenizer, text, options.max_seq_length)
+        rows = text_rows.text_rows(tokenizer, text, options.max_seq_length)
         found = inputs.over_rows(
             forward,
             rows,

@@ -6,13 +6,14 @@ import tensorflow as tf
 
 from electra_tf.exporting.graphs import inputs
 from electra_tf.exporting.graphs.inputs import Signatures, Tensors
-from electra_tf.exporting.graphs.pretrained_signatures import masked_offsets
 from electra_tf.exporting.graphs.text_signatures import reads_pairs
 from electra_tf.tasks.qa.task import QuestionAnswering
 from electra_tf.tasks.ranking.task import Ranking
 from electra_tf.tasks.summarization.task import ExtractiveSummarization
 from electra_tf.tasks.tagging.task import Tagging
 from electra_tf.tasks.task import Task
+from electra_tf.text import rows as text_rows
+from electra_tf.text.masks import masked_offsets
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.truncation import fitting
 
@@ -118,13 +119,13 @@ def _first(room: int) -> _Kept:
 
 def _fair(max_length: int) -> _Kept:
     def kept(a: tf.RaggedTensor, b: tf.RaggedTensor) -> list[tf.Tensor]:
-        return list(inputs.pair_kept(a, b, max_length)[:2])
+        return list(text_rows.pair_kept(a, b, max_length)[:2])
 
     return kept
 
 
 def _query_first(max_query_length: int, max_length: int) -> _Kept:
     def kept(a: tf.RaggedTensor, b: tf.RaggedTensor) -> list[tf.Tensor]:
-        return list(inputs.query_kept(a, b, max_length, max_query_length))
+        return list(text_rows.query_kept(a, b, max_length, max_query_length))
 
     return kept

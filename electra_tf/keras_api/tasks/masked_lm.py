@@ -10,6 +10,7 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.generation import filling, loading
 from electra_tf.hub import pretrained
+from electra_tf.keras_api.preprocessors import MaskPreprocessor
 from electra_tf.keras_api.tasks.tokens import (
     TokenModel,
     check_vocab,
@@ -120,6 +121,11 @@ class MaskedLM(TokenModel):
             start.lower_case,
             start.strip_accents,
             special_tokens=True,
+        )
+
+    def _make_preprocessor(self) -> keras.layers.Layer:
+        return MaskPreprocessor(
+            self.tokenizer, self.task.options.max_seq_length
         )
 
     def answers(self, outputs: Any) -> tf.Tensor:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.keras_api.preprocessors import QueryPreprocessor
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
@@ -181,6 +183,12 @@ class QuestionAnswerer(TaskModel):
             examples = self.read(x)
             x = [(example.question, example.context) for example in examples]
         return super().as_input(x)
+
+    def _make_preprocessor(self) -> keras.layers.Layer:
+        options = self.task.options
+        return QueryPreprocessor(
+            self.tokenizer, options.max_seq_length, options.max_query_length
+        )
 
     def answers(self, outputs: Any) -> dict[str, tf.Tensor]:
         """Returns probabilities of `start` and `end`, float32 [batch,

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.keras_api.preprocessors import QueryPreprocessor
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
@@ -148,6 +150,12 @@ class CrossEncoder(TaskModel):
     def texts_of_an_input(self) -> int:
         """See `SavedTask.texts_of_an_input`."""
         return 2
+
+    def _make_preprocessor(self) -> keras.layers.Layer:
+        options = self.task.options
+        return QueryPreprocessor(
+            self.tokenizer, options.max_seq_length, options.max_query_length
+        )
 
     def answers(self, outputs: Any) -> tf.Tensor:
         """Returns scores, float32 [batch]."""
