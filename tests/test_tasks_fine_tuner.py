@@ -176,6 +176,19 @@ def test_dropout_goes_by_example_step_and_seed():
     np.testing.assert_array_equal(model(no_ids, training=True), numbered)
 
 
+def test_batches_that_keras_accumulates_have_dropout_of_their_own():
+    """`iterations` counts updates: it stays the same for two batches."""
+    model = tuner(dropout=0.5)
+    sgd = keras.optimizers.SGD(0.0, gradient_accumulation_steps=2)
+    model.compile(sgd, run_eagerly=True)
+    batch = next(iter(data()))
+    found = []
+    for _ in range(4):
+        model.reset_metrics()
+        found.append(float(model.train_step(batch)["loss"]))
+    assert model.optimizer.iterations == 2 and len(set(found)) == 4
+
+
 def test_rows_of_a_group_have_dropout_of_their_own():
     model = tuner(dropout=0.5)
     batch = dict(next(iter(data(group=2))))
