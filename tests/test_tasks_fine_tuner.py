@@ -226,6 +226,25 @@ def test_mirrored_equals_one_device(tmp_path, parts):
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-5)
 
 
+def test_a_replica_without_rows():
+    """The last batch has one row: the loss is a number all the same."""
+    batch = toy.features(5).batch(np.arange(5))
+    rows = tf.data.Dataset.from_tensor_slices(batch).batch(4)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    found = []
+    for kind in ("one_device", "mirrored"):
+        with make_strategy(kind).scope():
+            model = tuner()
+        history = model.fit(rows.with_options(options), verbose=0).history
+        weights = {v.path: v.numpy() for v in model.trainable_variables}
+        found.append((history["loss"][0], weights))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    assert_close(found[0][1], found[1][1])
+
+
 def test_one_trace_serves_all_lengths(tmp_path):
     model = tuner()
     traces = []

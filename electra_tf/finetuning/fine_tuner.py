@@ -176,7 +176,9 @@ class FineTuner(Fits, keras.Model):
         with mode:
             loss, gradients = self._gradients(batch, self._keys(batch), total)
         apply(self.optimizer, gradients, self.trainable_variables)
-        self.loss_mean.update_state(loss / count, sample_weight=count)
+        # A replica may have no row of a small last batch.
+        mean = tf.math.divide_no_nan(loss, count)
+        self.loss_mean.update_state(mean, sample_weight=count)
         return self.get_metrics_result()
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
