@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import electra_tf
 from electra_tf.errors import UserError
+from electra_tf.training.strategy import make_strategy
 
 QUESTIONS = ["who sat?", "who ran?", "which cat?"]
 CONTEXTS = ["the cat sat on the mat", "a good dog ran", "the very good cat"]
@@ -197,3 +198,27 @@ def test_metrics_are_over_what_is_learned(kind, tiny_model):
     still(made, None, ["accuracy"])
     found = made.evaluate(TEXTS, verbose=0, return_dict=True)
     assert found["accuracy"] == pytest.approx(default["accuracy"], abs=1e-6)
+
+
+def test_your_own_loss_is_the_same_on_two_replicas(tiny_model):
+    """Keras divides a loss by the replicas; so did the mean over their rows."""
+    found = []
+    for kind in ("one_device", "mirrored"):
+        strategy = make_strategy(kind)
+        with strategy.scope():
+            made = electra_tf.TextRegressor.from_pretrained(
+                tiny_model, scale=1.0
+            )
+            made.compile(
+                keras.optimizers.SGD(0.01),
+                "mse",
+                run_eagerly=kind == "one_device",
+            )
+        x, y = [*TEXTS, "it was good"], [1.0, 2.0, 3.0, 5.0]
+        losses = made.fit(x, y, verbose=0).history["loss"]
+        losses.append(made.evaluate(x, y, verbose=0)[0])
+        found.append((losses, made.get_weights()))
+    assert strategy.num_replicas_in_sync == 2
+    np.testing.assert_allclose(*(losses for losses, _ in found), rtol=1e-5)
+    for one, two in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Tests of gradients' limit on several replicas, and of their order."""
+"""Tests of gradients on several replicas, and of their order."""
 
 import time
 
@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf.models.embeddings import DisentangledEmbeddings
-from electra_tf.models.gradients import clipped_together
+from electra_tf.models.gradients import apply, clipped_together
 from electra_tf.training.strategy import make_strategy
 
 # The gradient is the sum over two replicas: norms 5 and 12, together 13.
@@ -61,6 +61,66 @@ def test_the_limit_is_that_of_the_whole_gradient(kind, name, scaled):
 def test_without_a_limit_nothing_changes():
     found = _step(make_strategy("mirrored"), lambda: keras.optimizers.SGD(1.0))
     np.testing.assert_allclose(found, WHOLE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [{}, {"clipvalue": 1.0}])
+@pytest.mark.parametrize("overflows", [0, 1])
+def test_an_overflow_on_any_replica_skips_the_step(overflows, limit):
+    """Keras 3.15.1 looks at the first replica's gradients alone."""
+    strategy = make_strategy("mirrored")
+    with strategy.scope():
+        weights = [keras.Variable(np.zeros(2, "float32")) for _ in range(2)]
+        inner = keras.optimizers.SGD(1.0, **limit)
+        made = keras.optimizers.LossScaleOptimizer(inner)
+        made.build(weights)
+
+    def run(last):
+        replica = tf.distribute.get_replica_context()
+        here = tf.equal(replica.replica_id_in_sync_group, overflows)
+        gradient = made.scale_loss(tf.constant([0.25, 0.5]))
+        infinite = tf.where(here, last, gradient)
+        apply(made, [gradient, infinite], weights)
+
+    step = tf.function(lambda last: strategy.run(run, args=(last,)))
+    scale = made.dynamic_scale.numpy()
+    step(tf.constant([np.inf, 0.0]))
+    assert [w.numpy().tolist() for w in weights] == [[0.0, 0.0]] * 2
+    assert made.dynamic_scale.numpy() == scale / 2
+    assert made.iterations.numpy() == 0
+    step(made.scale_loss(tf.constant([0.25, 0.5])))
+    assert [w.numpy().tolist() for w in weights] == [[-0.5, -1.0]] * 2
+    assert made.iterations.numpy() == 1
+
+
+@pytest.mark.parametrize("kind", ["one_device", "mirrored"])
+def test_the_end_of_the_data_changes_nothing(kind):
+    """Keras 3.15.1 decays the weights and counts a step without a gradient."""
+    strategy = make_strategy(kind)
+    with strategy.scope():
+        weights = [keras.Variable(np.ones(2, "float32"))]
+        made = keras.optimizers.AdamW(0.1, weight_decay=1.0)
+        made.build(weights)
+    found = []
+
+    def batches():
+        found.append((made.iterations.numpy(), weights[0].numpy().tolist()))
+        yield np.zeros(2, "float32")
+
+    data = tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec([2])
+    )
+
+    def run(gradient):
+        apply(made, [gradient], weights)
+
+    step = tf.function(lambda batch: strategy.run(run, args=(next(batch),)))
+    iterator = iter(data)
+    step(iterator)
+    assert found == [(0, [1.0, 1.0])]
+    with pytest.raises(tf.errors.OutOfRangeError):
+        step(iterator)
+    assert made.iterations.numpy() == 1
+    np.testing.assert_allclose(weights[0], 0.9, rtol=1e-6)
 
 
 def _slow():

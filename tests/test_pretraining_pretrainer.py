@@ -183,6 +183,21 @@ def test_batches_without_example_ids_and_the_default_optimizer():
 
 
 @pytest.mark.usefixtures("plain_kernels")
+def test_batches_that_keras_accumulates_have_masks_of_their_own():
+    """`iterations` counts updates: it stays the same for two batches."""
+    model = tiny.model()
+    inner = keras.optimizers.SGD(0.0, gradient_accumulation_steps=2)
+    model.compile(keras.optimizers.LossScaleOptimizer(inner))
+    batch = dict(next(iter(tiny.dataset())))
+    del batch["example_id"]
+    step = tf.function(model.train_step)
+    found = []
+    for _ in range(4):
+        model.reset_metrics()
+        found.append(float(step(batch)["mlm_loss"]))
+    assert model.optimizer.iterations == 2 and len(set(found)) == 4
+
+
 def test_rows_of_padding_have_weight_0():
     model = tiny.model(dropout=0.0)
     batch = next(iter(tiny.dataset()))

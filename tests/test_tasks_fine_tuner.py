@@ -176,6 +176,19 @@ def test_dropout_goes_by_example_step_and_seed():
     np.testing.assert_array_equal(model(no_ids, training=True), numbered)
 
 
+def test_batches_that_keras_accumulates_have_dropout_of_their_own():
+    """`iterations` counts updates: it stays the same for two batches."""
+    model = tuner(dropout=0.5)
+    sgd = keras.optimizers.SGD(0.0, gradient_accumulation_steps=2)
+    model.compile(sgd, run_eagerly=True)
+    batch = next(iter(data()))
+    found = []
+    for _ in range(4):
+        model.reset_metrics()
+        found.append(float(model.train_step(batch)["loss"]))
+    assert model.optimizer.iterations == 2 and len(set(found)) == 4
+
+
 def test_rows_of_a_group_have_dropout_of_their_own():
     model = tuner(dropout=0.5)
     batch = dict(next(iter(data(group=2))))
@@ -211,6 +224,25 @@ def test_mirrored_equals_one_device(tmp_path, parts):
     assert strategy.num_replicas_in_sync == 2
     assert_close(found[0][0], found[1][0])
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-5)
+
+
+def test_a_replica_without_rows():
+    """The last batch has one row: the loss is a number all the same."""
+    batch = toy.features(5).batch(np.arange(5))
+    rows = tf.data.Dataset.from_tensor_slices(batch).batch(4)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    found = []
+    for kind in ("one_device", "mirrored"):
+        with make_strategy(kind).scope():
+            model = tuner()
+        history = model.fit(rows.with_options(options), verbose=0).history
+        weights = {v.path: v.numpy() for v in model.trainable_variables}
+        found.append((history["loss"][0], weights))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    assert_close(found[0][1], found[1][1])
 
 
 def test_one_trace_serves_all_lengths(tmp_path):

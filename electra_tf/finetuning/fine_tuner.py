@@ -14,7 +14,7 @@ from electra_tf.models import kernels, products, randomness
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.embeddings import sparse_gradients
 from electra_tf.models.fitting import Fits
-from electra_tf.models.gradients import ready
+from electra_tf.models.gradients import apply
 from electra_tf.tasks.batches import longest, padded_lengths
 from electra_tf.tasks.features import INPUTS, Features
 from electra_tf.tasks.task import Task
@@ -175,9 +175,10 @@ class FineTuner(Fits, keras.Model):
             mode = kernels.use(self.kernel_mode)
         with mode:
             loss, gradients = self._gradients(batch, self._keys(batch), total)
-        gradients = ready(self.optimizer, gradients)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
-        self.loss_mean.update_state(loss / count, sample_weight=count)
+        apply(self.optimizer, gradients, self.trainable_variables)
+        # A replica may have no row of a small last batch.
+        mean = tf.math.divide_no_nan(loss, count)
+        self.loss_mean.update_state(mean, sample_weight=count)
         return self.get_metrics_result()
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -189,7 +190,8 @@ class FineTuner(Fits, keras.Model):
         """Returns random keys for each unit and step, [B] uint32."""
         step = tf.constant(0, tf.int64)
         if self.optimizer is not None:
-            step = tf.cast(self.optimizer.iterations, tf.int64)
+            done = randomness.batches_done(self.optimizer)
+            step = tf.cast(done, tf.int64)
         if "example_id" in batch:
             ids = batch["example_id"]
         else:

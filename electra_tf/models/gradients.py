@@ -1,14 +1,37 @@
-"""Makes gradients ready for an optimizer: in order, and clipped together.
+"""Applies gradients by an optimizer: in order, and judged together.
 
-An optimizer of Keras inside `tf.function` has two faults that ours must not
-meet; each function here avoids one.
+An optimizer of Keras inside `tf.function` has faults that ours must not meet;
+each function here avoids one.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+
+def apply(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Any],
+    variables: Sequence[keras.Variable],
+) -> None:
+    """Updates variables, once all gradients are there.
+
+    Optimizers of Keras (3.15.1) count the step, and decay the weights, without
+    waiting for a gradient. Inside `tf.function` they did so before the batch
+    was read, and once more where the data had ended.
+
+    Args:
+      optimizer: any of Keras.
+      gradients: see `ready`.
+      variables: the variables of the gradients.
+    """
+    gradients = ready(optimizer, gradients)
+    found = [g for g in gradients if g is not None]
+    with tf.control_dependencies([tf.group(*found)]):
+        optimizer.apply_gradients(zip(gradients, variables))
 
 
 def ready(
@@ -21,7 +44,9 @@ def ready(
       gradients: this replica's, of the loss that `scale_loss` has scaled;
         dense, or None.
     """
-    return clipped_together(optimizer, all_computed(gradients))
+    gradients = all_computed(gradients)
+    clipped = clipped_together(optimizer, gradients)
+    return skipped_together(optimizer, gradients, clipped)
 
 
 def all_computed(gradients: Sequence[Any]) -> list[Any]:
@@ -81,3 +106,35 @@ def clipped_together(
         found, _ = tf.clip_by_global_norm(found, global_norm * scale)
     parts = iter(found)
     return [None if g is None else next(parts) / count for g in gradients]
+
+
+def skipped_together(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Any],
+    clipped: Sequence[Any],
+) -> list[Any]:
+    """Returns `clipped`; not finite on all replicas if it was not so on one.
+
+    `LossScaleOptimizer` (Keras 3.15.1) skips a step if the gradients of the
+    first replica are not finite. An overflow on another one went into the
+    weights, and one that `clipvalue` had limited went unnoticed.
+
+    Args:
+      optimizer: the one that is to apply them.
+      gradients: this replica's before they were clipped.
+      clipped: the gradients to apply.
+    """
+    replica = tf.distribute.get_replica_context()
+    count = 1 if replica is None else replica.num_replicas_in_sync
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    found = [g for g in gradients if g is not None]
+    if count == 1 or not scales or not found:
+        return list(clipped)
+    fine = [tf.reduce_all(tf.math.is_finite(g)) for g in found]
+    bad = 1.0 - tf.cast(tf.reduce_all(fine), tf.float32)
+    bad = replica.all_reduce(tf.distribute.ReduceOp.SUM, bad) > 0.0
+    # One gradient that is not finite is enough.
+    first = next(i for i, g in enumerate(clipped) if g is not None)
+    result = list(clipped)
+    result[first] += tf.where(bad, tf.constant(np.nan, result[first].dtype), 0)
+    return result

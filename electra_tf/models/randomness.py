@@ -40,6 +40,21 @@ def example_keys(example_id: tf.Tensor, seed: int) -> tf.Tensor:
     return mix(tf.bitwise.bitwise_xor(key, high + _constant(seed >> 32)))
 
 
+def batches_done(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """Returns the number of batches that an optimizer had gradients of.
+
+    Its `iterations` are its updates: with Keras' gradient_accumulation_steps
+    they stay the same for several batches, which must not have the same keys.
+
+    Args:
+      optimizer: an optimizer that is built.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not getattr(inner, "gradient_accumulation_steps", None):
+        return inner.iterations
+    return next(v for v in inner.variables if v.name == "iteration")
+
+
 def fresh_keys(
     seed: keras.random.SeedGenerator, batch: int | tf.Tensor
 ) -> tf.Tensor:

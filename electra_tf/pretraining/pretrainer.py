@@ -17,7 +17,7 @@ from electra_tf.models.embeddings import (
 )
 from electra_tf.models.encoder import ElectraEncoder
 from electra_tf.models.fitting import Fits
-from electra_tf.models.gradients import ready
+from electra_tf.models.gradients import apply
 from electra_tf.models.saved import Saved, made, plain
 from electra_tf.pretraining import losses, packing
 from electra_tf.pretraining.generators.base import Draws
@@ -376,7 +376,10 @@ class ElectraPretrainer(Saved, Fits, keras.Model):
         if "example_id" in batch:
             return batch["example_id"]
         rows = tf.shape(batch["input_ids"], out_type=tf.int64)[0]
-        step = self._step() if training else tf.constant(0, tf.int64)
+        step = tf.constant(0, tf.int64)
+        if training and getattr(self, "optimizer", None) is not None:
+            done = randomness.batches_done(self.optimizer)
+            step = tf.cast(done, tf.int64)
         replica = tf.distribute.get_replica_context()
         replicas, index = 1, 0
         if replica is not None and replica.num_replicas_in_sync > 1:
@@ -404,10 +407,8 @@ class ElectraPretrainer(Saved, Fits, keras.Model):
                 lambda part: self._gradients(part, totals),
                 variables,
             )
-        gradients = ready(self.optimizer, gradients)
         self.objective.update(
-            self._step,
-            lambda: self.optimizer.apply_gradients(zip(gradients, variables)),
+            self._step, lambda: apply(self.optimizer, gradients, variables)
         )
         return self.get_metrics_result()
 

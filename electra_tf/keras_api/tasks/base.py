@@ -11,6 +11,7 @@ from electra_tf.errors import UserError
 from electra_tf.finetuning.fine_tuner import StepPlan, plan_steps
 from electra_tf.keras_api.tasks import given, inputs, streams
 from electra_tf.keras_api.tasks.reading import ReadingTask
+from electra_tf.models import randomness
 from electra_tf.prediction.predictor import Inference
 from electra_tf.tasks.features import Features, check_lengths
 from electra_tf.tasks.task import Prediction
@@ -151,7 +152,7 @@ class TaskModel(ReadingTask):
             validation_data, validation_batch_size, validation_steps
         )
         inputs.started(x)
-        before = self._iterations()
+        before = self._batches_done()
         try:
             return super().fit(
                 data,
@@ -166,7 +167,7 @@ class TaskModel(ReadingTask):
                 validation_freq=validation_freq,
             )
         finally:
-            self._memory.steps_done += max(0, self._iterations() - before)
+            self._memory.steps_done += max(0, self._batches_done() - before)
             self._memory.scored = None
 
     def check_streamed(self) -> None:
@@ -189,9 +190,17 @@ class TaskModel(ReadingTask):
             return 0  # nothing is compiled
         return int(self.optimizer.iterations.numpy())
 
+    def _batches_done(self) -> int:
+        """Returns how many batches the optimizer had; see `_iterations` for
+        its updates.
+        """
+        if getattr(self, "optimizer", None) is None:
+            return 0
+        return int(randomness.batches_done(self.optimizer).numpy())
+
     def _before_optimizer(self) -> int:
         """Returns how many batches were trained on before the optimizer."""
-        return max(0, self._memory.steps_done - self._iterations())
+        return max(0, self._memory.steps_done - self._batches_done())
 
     def _plan_rates(
         self, steps: int, epochs: int, initial_epoch: int, batch_size: int
@@ -246,7 +255,7 @@ class TaskModel(ReadingTask):
             self.seed,
             plan.pad_to_multiple,
             shuffle,
-            lambda: self._memory.base + self._iterations(),
+            lambda: self._memory.base + self._batches_done(),
         )
         return self._with_y(data), size, steps
 

@@ -414,7 +414,11 @@ class CompiledTask(FineTuner, abc.ABC):
             loss = self.compute_loss(
                 batch, y, y_pred, weight, training=training
             )
-            found = tf.fill([tf.shape(batch["input_ids"])[0]], loss)
+            # Keras divides it by the number of replicas, to add them up; steps
+            # weight replicas by their rows.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            rows = tf.shape(batch["input_ids"])[0]
+            found = tf.fill([rows], loss * replicas)
         if self._has_metrics:
             measured = y, tf.nest.map_structure(tf.stop_gradient, y_pred)
             if mask is not None and self._has_plain_metrics:
