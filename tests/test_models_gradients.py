@@ -8,6 +8,7 @@ import pretraining_tiny as tiny
 import pytest
 import tensorflow as tf
 
+from electra_tf.errors import UserError
 from electra_tf.models.embeddings import DisentangledEmbeddings
 from electra_tf.models.gradients import apply, clipped_together
 from electra_tf.training.strategy import make_strategy
@@ -121,6 +122,29 @@ def test_the_end_of_the_data_changes_nothing(kind):
         step(iterator)
     assert made.iterations.numpy() == 1
     np.testing.assert_allclose(weights[0], 0.9, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"gradient_accumulation_steps": 2},
+        {"use_ema": True, "ema_overwrite_frequency": 3},
+    ],
+)
+def test_what_keras_cannot_do_on_several_replicas(option):
+    """Keras 3.15.1 raises a RuntimeError about merge_call there."""
+    strategy = make_strategy("mirrored")
+    with strategy.scope():
+        weights = [keras.Variable(np.ones(2, "float32"))]
+        made = keras.optimizers.SGD(0.1, **option)
+        made.build(weights)
+
+    def run():
+        apply(made, [tf.ones(2)], weights)
+
+    name = list(option)[-1]
+    with pytest.raises(UserError, match=rf"SGD\({name}={option[name]}\): "):
+        tf.function(lambda: strategy.run(run))()
 
 
 def _slow():

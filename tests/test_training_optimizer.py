@@ -240,6 +240,22 @@ def test_multipliers_may_be_a_function_and_survive_serializing():
     )
 
 
+def test_variables_may_be_excluded_from_decay():
+    names = ("kernel", "table", "scale")
+    variables = [keras.Variable(np.ones(2), name=name) for name in names]
+    optimizer = AdamWeightDecay(1.0, weight_decay_rate=0.5)
+    optimizer.exclude_from_weight_decay([variables[1]], ["sca"])
+    same = AdamWeightDecay.from_config(optimizer.get_config())
+    for made in (optimizer, same):
+        for variable in variables:
+            variable.assign(np.ones(2))
+        made.apply([tf.zeros(2)] * 3, variables)
+        found = [variable.numpy().tolist() for variable in variables]
+        assert found == [[0.5, 0.5], [1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(ValueError, match="before the optimizer is built"):
+        optimizer.exclude_from_weight_decay(var_names=["kernel"])
+
+
 def test_missing_gradients():
     first, second = variable([1.0], "first"), variable([1.0], "second")
     optimizer = AdamWeightDecay(0.1, weight_decay_rate=0.0)

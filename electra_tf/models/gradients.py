@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from electra_tf.errors import UserError
+
 
 def apply(
     optimizer: keras.optimizers.Optimizer,
@@ -27,11 +29,28 @@ def apply(
       optimizer: any of Keras.
       gradients: see `ready`.
       variables: the variables of the gradients.
+
+    Raises:
+      UserError: Keras cannot do on several replicas what the optimizer is to.
     """
+    _check_replicas(optimizer)
     gradients = ready(optimizer, gradients)
     found = [g for g in gradients if g is not None]
     with tf.control_dependencies([tf.group(*found)]):
         optimizer.apply_gradients(zip(gradients, variables))
+
+
+def _check_replicas(optimizer: keras.optimizers.Optimizer) -> None:
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        if getattr(inner, name, None):
+            raise UserError(
+                f"{type(inner).__name__}({name}={getattr(inner, name)}): "
+                "Keras cannot do that on several replicas; leave it out"
+            )
 
 
 def ready(

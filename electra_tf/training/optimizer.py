@@ -164,6 +164,30 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
             }
         )
 
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
+        """Excludes more variables from weight decay, before it is built.
+
+        Args:
+          var_list: variables.
+          var_names: regular expressions, found in variables' names.
+
+        Raises:
+          ValueError: the optimizer is built already.
+        """
+        if self.built:
+            raise ValueError(
+                "exclude_from_weight_decay: call it before the optimizer is "
+                "built"
+            )
+        self.no_decay_patterns += (
+            *(f"^{re.escape(variable.path)}$" for variable in var_list or ()),
+            *(f"(?:{name})[^/]*$" for name in var_names or ()),
+        )
+
     def _multiplier(self, path: str) -> float:
         multipliers = self.learning_rate_multipliers
         if multipliers is None:
