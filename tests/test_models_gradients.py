@@ -112,7 +112,7 @@ def test_the_end_of_the_data_changes_nothing(kind):
     )
 
     def run(gradient):
-        apply(made, [gradient], weights)
+        apply(made, [2.0 * gradient], weights)
 
     step = tf.function(lambda batch: strategy.run(run, args=(next(batch),)))
     iterator = iter(data)

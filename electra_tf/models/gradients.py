@@ -25,19 +25,29 @@ def apply(
     waiting for a gradient. Inside `tf.function` they did so before the batch
     was read, and once more where the data had ended.
 
+    Nor is a weight updated before its last use in the step. `tf.function` has
+    every read of a variable precede its update, but Keras' optimizers lead all
+    gradients through one operation, and TensorFlow's graph optimizer (2.21.0)
+    first takes that for order enough, then removes it. A weight that is also
+    read where no gradient of its own follows (under `stop_gradient`, or when
+    activations are computed once more) might then be read updated.
+
     Args:
       optimizer: any of Keras.
-      gradients: see `ready`.
+      gradients: this replica's, of the loss that `scale_loss` has scaled;
+        dense, or None.
       variables: the variables of the gradients.
 
     Raises:
       UserError: Keras cannot do on several replicas what the optimizer is to.
     """
     _check_replicas(optimizer)
-    gradients = ready(optimizer, gradients)
     found = [g for g in gradients if g is not None]
+    # By way of one node: pairs of gradients and updates would be thousands.
     with tf.control_dependencies([tf.group(*found)]):
-        optimizer.apply_gradients(zip(gradients, variables))
+        clipped = clipped_together(optimizer, gradients)
+        right = skipped_together(optimizer, gradients, clipped)
+        optimizer.apply_gradients(zip(right, variables))
 
 
 def _check_replicas(optimizer: keras.optimizers.Optimizer) -> None:
@@ -51,41 +61,6 @@ def _check_replicas(optimizer: keras.optimizers.Optimizer) -> None:
                 f"{type(inner).__name__}({name}={getattr(inner, name)}): "
                 "Keras cannot do that on several replicas; leave it out"
             )
-
-
-def ready(
-    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any]
-) -> list[Any]:
-    """Returns gradients that the optimizer may apply at once.
-
-    Args:
-      optimizer: the one that is to apply them.
-      gradients: this replica's, of the loss that `scale_loss` has scaled;
-        dense, or None.
-    """
-    gradients = all_computed(gradients)
-    clipped = clipped_together(optimizer, gradients)
-    return skipped_together(optimizer, gradients, clipped)
-
-
-def all_computed(gradients: Sequence[Any]) -> list[Any]:
-    """Returns the same gradients, none of which is there before all are.
-
-    So no weight is updated before its last use in the step. `tf.function` has
-    every read of a variable precede its update, but Keras' optimizers (3.15.1)
-    lead all gradients through one operation, and TensorFlow's graph optimizer
-    (2.21.0) first takes that for order enough, then removes it. A weight that
-    is also read where no gradient of its own follows (under `stop_gradient`,
-    or when activations are computed once more) may then be read updated.
-
-    Args:
-      gradients: dense, sparse, or None.
-    """
-    found = [g for g in gradients if g is not None]
-    # By way of one node: pairs of gradients would be thousands of edges.
-    with tf.control_dependencies([tf.group(*found)]):
-        same = iter([tf.identity(g) for g in found])
-    return [None if g is None else next(same) for g in gradients]
 
 
 def clipped_together(
