@@ -12,6 +12,7 @@ the line, the key and the nearest known key: `train.learning_rate`.
 import dataclasses
 import difflib
 import functools
+import math
 import numbers
 import operator
 import re
@@ -47,6 +48,7 @@ class Setting:
       above: exclusive lower bound.
       at_most: highest allowed number.
       below: exclusive upper bound.
+      infinite: whether infinite numbers have a meaning.
       formerly: older names of the key, which old files may have.
     """
 
@@ -55,6 +57,7 @@ class Setting:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
+    infinite: bool = False
     formerly: tuple[str, ...] = ()
 
     def bounds(self) -> str:
@@ -68,6 +71,8 @@ class Setting:
 
     def allows(self, value: float) -> bool:
         """Returns whether a number is within the bounds; NaN never is."""
+        if abs(value) == math.inf and not self.infinite:
+            return False
         return value == value and all(
             bound is None or holds(value, bound)
             for bound, holds in (
@@ -387,9 +392,12 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
         value = _convert(value, typing.get_args(kind)[0], key, source)
         for part in value if isinstance(value, tuple) else (value,):
             if _is_number(part) and not setting.allows(part):
+                wanted = setting.bounds() or "a number"
+                if abs(part) == math.inf and not setting.infinite:
+                    wanted = "a finite number"
                 raise UserError(
-                    f"{source.at(key)}{key}: expected "
-                    f"{setting.bounds() or 'a number'}, got {_describe(part)}"
+                    f"{source.at(key)}{key}: expected {wanted}, got "
+                    f"{_describe(part)}"
                 )
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

@@ -299,14 +299,27 @@ class BoundedRun:
 @dataclasses.dataclass(frozen=True)
 class Unbounded(config.Settings):
     weight: Annotated[float, Setting("Any number.")] = 1.0
+    odds: Annotated[float, Setting("Any odds.", infinite=True)] = 1.0
 
 
 def test_nan_is_no_number():
-    assert Unbounded(-math.inf).weight == -math.inf
+    assert Unbounded(odds=-math.inf).odds == -math.inf
+    with pytest.raises(UserError, match="odds: expected a number, got nan"):
+        Unbounded(odds=math.nan)
     with pytest.raises(UserError, match="weight: expected a number, got nan"):
         Unbounded(math.nan)
     with pytest.raises(UserError, match="weight: expected a number"):
         config.resolve(Unbounded, overrides=["weight=.nan"])
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "1e999"])
+def test_infinite_numbers_are_refused(number):
+    with pytest.raises(UserError, match="weight: expected a finite number, "):
+        Unbounded(float(number))
+    with pytest.raises(UserError, match="part.rate: expected a "):
+        config.resolve(BoundedRun, overrides=[f"part.rate={number}"])
+    with pytest.raises(UserError, match="weight: expected a finite number"):
+        config.resolve(Unbounded, overrides=["weight=-.inf"])
 
 
 @pytest.mark.parametrize(

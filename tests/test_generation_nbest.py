@@ -19,6 +19,7 @@ def test_lines():
         ("a\tb\tc\td", "got 4 field"),
         ("a\tb\tgood", "'good' is not a number"),
         ("a\tb\tnan", "'nan' is not a number"),
+        ("a\tb\t-inf", "'-inf' is not a number"),
     ):
         with pytest.raises(UserError, match=message):
             parse(line, 7, "f")

@@ -284,6 +284,8 @@ def test_lists_of_json_are_label_sets(tmp_path):
          "a.tsv:3: expected a number in 'label', got 'many'"),
         (Regression, [("a", "1"), ("b", "nan")], {},
          "a.tsv:3: expected a number in 'label', got 'nan'"),
+        (Regression, [("a", "1"), ("b", "1_000")], {},
+         "a.tsv:3: expected a number in 'label', got '1_000'"),
         (Regression, [("a", "2"), ("b", "2.0")], {},
          "a.tsv: every row's 'label' is 2; there is nothing to learn"),
     ],

@@ -114,6 +114,18 @@ def test_wrong_files(tmp_path, content, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("cell", ["nan", "inf", "1_0", "1e300", "-"])
+def test_wrong_similarities(tmp_path, cell):
+    folder = made.write(tmp_path, "stsb", SIZES)
+    name, lines = "train.tsv", (folder / "train.tsv").read_text().splitlines()
+    lines[1] = "\t".join([*lines[1].split("\t")[:-1], cell])
+    (folder / name).write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError) as error:
+        Glue("glue/stsb", None, str(tmp_path)).read("train")
+    expected = f"{name}:2: unknown label '{cell}' in 'score'; expected a number"
+    assert expected in str(error.value)
+
+
 def test_wrong_names_and_places(tmp_path):
     with pytest.raises(UserError, match="did you mean 'glue/sst2'"):
         Glue("glue/SST-2")

@@ -99,6 +99,7 @@ def test_judgements_may_be_left_out(tmp_path):
         ("x.tsv", "query\tpassage\trelevance\na\tb\tgood\n",
          r":2: relevance: expected a number.*'good'"),
         ("x.tsv", "query\tpassage\trelevance\na\tb\tnan\n", r":2: relevance"),
+        ("x.tsv", "query\tpassage\trelevance\na\tb\t \n", r":2: relevance"),
         ("x.tsv", "query\tpassage\na\tb\n", r":2: no column 'relevance'"),
         ("x.tsv", "query\tpassage\trelevance\na\tb\t\n",
          r":2: no column 'relevance', or it is empty"),

@@ -12,6 +12,7 @@ from electra_tf.errors import UserError
 from electra_tf.generation import loading, rows
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import products
+from electra_tf.text import numerals
 from electra_tf.text.vocab import Vocab
 
 Method = Literal["auto", "pll", "pll_word", "electric", "replaced"]
@@ -435,11 +436,8 @@ def parse_candidate(line: str, number: int, source: str) -> Candidate | None:
         )
     other = None
     if len(fields) == 3:
-        try:
-            other = float(fields[2])
-        except ValueError:
-            other = float("nan")
-        if other != other:
+        other = numerals.finite(fields[2])
+        if other is None:
             raise UserError(
                 f"{source}:{number}: the score '{fields[2]}' is not a number"
             )

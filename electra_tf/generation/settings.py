@@ -1,7 +1,6 @@
 """Defines the settings of search and sampling, without TensorFlow."""
 
 import dataclasses
-import math
 from typing import Annotated, Literal, get_args
 
 from electra_tf.config import Setting, Settings
@@ -63,7 +62,6 @@ class Draw(Settings):
         Setting(
             "Divides the logits; 0 takes the most probable token.",
             at_least=0,
-            below=math.inf,
         ),
     ] = 1.0
     top_k: Annotated[

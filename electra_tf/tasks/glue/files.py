@@ -19,6 +19,7 @@ import numpy as np
 from electra_tf import files
 from electra_tf.errors import UserError
 from electra_tf.tasks.glue.sets import SETS, UNLABELLED, GlueSet
+from electra_tf.text import numerals
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ MRPC_FILES = (
     "msr_paraphrase_test.txt",
     "data_mrpc_dev_ids.tsv",
 )
+_LARGEST = float(np.finfo(np.float32).max)
 _BATCH = 1024
 
 
@@ -178,21 +180,19 @@ def _columns(
 
 def _answer(glue_set: GlueSet, cell: str, place: str) -> str | float | None:
     """Parses an answer: a label written as name or number, or a score."""
-    try:
-        if glue_set.labels is None:
+    number = numerals.finite(cell)
+    if glue_set.labels is None:
+        if number is not None and abs(number) < _LARGEST:
             # As exact as in TensorFlow Datasets, which stores float32.
-            return float(str(np.float32(cell)))
-        if cell in glue_set.labels:
-            return cell
-        number = int(cell)
-        if number == -1:
+            return float(str(np.float32(number)))
+        wanted = "a number"
+    elif cell in glue_set.labels:
+        return cell
+    else:
+        if number == UNLABELLED:
             return None
-        if number >= 0:
-            return glue_set.labels[number]
-    except (ValueError, IndexError):
-        pass
-    wanted = "a number"
-    if glue_set.labels is not None:
+        if number in range(len(glue_set.labels)):
+            return glue_set.labels[int(number)]
         numbers = ", ".join(map(str, range(len(glue_set.labels))))
         wanted = f"one of {', '.join(glue_set.labels)}, {numbers}"
     raise UserError(

@@ -90,7 +90,8 @@ class QAOptions(QAFeatureConfig, SplitOptions):
         float | None,
         Setting(
             "Odds above which there is no answer; null chooses them on the "
-            "validation set."
+            "validation set.",
+            infinite=True,
         ),
     ] = None
     dropout: Annotated[

@@ -8,7 +8,6 @@ Lines; lists, JSON Lines of a query with its positives and negatives.
 import contextlib
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from electra_tf.errors import UserError
 from electra_tf.tasks import column_names, formats, records
 from electra_tf.tasks.features import Features, join_pairs, tokenize_all
 from electra_tf.tasks.ranking.options import Columns, Form, RankingOptions
+from electra_tf.text import numerals
 from electra_tf.text.tokenizer import Tokenizer
 
 _TRIPLE = ("query", "positive", "negative")
@@ -268,14 +268,14 @@ def _passages(value: Any, name: str, place: str) -> list[str]:
 def _relevance(value: Any, name: str, place: str) -> float | None:
     if value is None or value == "":
         return None
-    try:
-        if isinstance(value, str) and not value.strip()[:1].isdigit():
-            with contextlib.suppress(ValueError):
-                value = records.truth_of(value, name)
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+    if isinstance(value, bool):
+        value = int(value)
+    elif isinstance(value, str) and not value.strip()[:1].isdigit():
+        with contextlib.suppress(ValueError):
+            truth = records.truth_of(value, name)
+            value = value if truth is None else int(truth)
+    number = numerals.finite(value)
+    if number is None:
         raise UserError(
             f"{place}: {name}: expected a number, the more the better (0, 1, "
             f"...), got {value!r:.40}"

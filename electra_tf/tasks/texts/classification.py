@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import difflib
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -39,6 +38,7 @@ from electra_tf.tasks.texts.options import (
 )
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextExample, TextTask
+from electra_tf.text import numerals
 
 _log = logging.getLogger(__name__)
 _LABEL_HINT = (
@@ -542,11 +542,8 @@ class Regression(TableTask):
         """Parses a finite number."""
         if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
             value = value.replace(",", ".")
-        try:
-            number = float("x" if isinstance(value, bool) else value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
+        number = numerals.finite(value)
+        if number is None:
             raise UserError(
                 f"{place}: expected a number in "
                 f"'{self.options.label_column}', got {value!r:.40}"
