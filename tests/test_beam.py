@@ -73,6 +73,19 @@ def on_beam(model, rows, output, *more):
     ])  # fmt: skip
 
 
+def test_a_second_launcher_is_refused(model, rows, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    part = tmp_path / "o.jsonl.partial" / "of the other"
+    part.parent.mkdir()
+    part.touch()
+    # A file opened again has a lock of its own, as in another process.
+    other = os.open(part.parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    assert on_beam(model, rows, tmp_path / "o.jsonl", "--overwrite") == 2
+    assert part.exists()
+    os.close(other)
+
+
 def check(folder, local):
     made = json.loads((folder / "o.manifest.json").read_text())
     names = [f"o-{i:05d}-of-00004.jsonl" for i in range(4)]

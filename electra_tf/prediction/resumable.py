@@ -211,11 +211,7 @@ class ResumableRun:
         return files.join(self._partial, f"part-{number:06d}.jsonl")
 
     def _resume(self, about: dict[str, Any], note: Note, unit: str) -> None:
-        if files.is_directory(self._partial):
-            files.claim(self._partial)  # `begin` may remove it
-        found = begin(self._partial, about, note, self._renewed)
-        files.claim(self._partial)
-        if not found:
+        if not begin(self._partial, about, note, self._renewed):
             return
         while files.exists(self._path(len(self.heads))):
             with files.open_read(self._path(len(self.heads))) as part:
@@ -230,7 +226,9 @@ def begin(
     note: Note = lambda text: None,
     renewed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> bool:
-    """Makes or finds the directory of an interruptible job.
+    """Makes or finds the directory of an interruptible job, and claims it.
+
+    It is this process' until `files.release`.
 
     Args:
       partial: the directory.
@@ -242,8 +240,11 @@ def begin(
       Whether the directory has parts of the same job.
 
     Raises:
-      UserError: the path has something else, or the directory cannot be made.
+      UserError: the path has something else, another process works there, or
+        the directory cannot be made.
     """
+    if files.is_directory(partial):
+        files.claim(partial)  # before it may be removed
     about = json.loads(prediction_files.dumps(about))
     path = files.join(partial, _ABOUT)
     if files.exists(path):
@@ -264,6 +265,7 @@ def begin(
     elif files.exists(partial) and not _is_empty(partial):
         raise UserError(f"{partial}: is in the way; remove it")
     files.make_directory(partial)
+    files.claim(partial)
     files.write_text(path, prediction_files.dumps(about) + "\n")
     return False
 

@@ -133,7 +133,7 @@ def answered(
     sharded.check_output(job, how.overwrite)
     with _begun(job, how, {**about, "inputs": files}, loaded, renewed):
         found = collections.run(job, how.beam_args, how.num_workers, how.note)
-    manifest = sharded.close(job, found.shards)
+        manifest = sharded.close(job, found.shards)
     shards = manifest["shards"]
     errors = [shard["first_error"] for shard in shards if shard["errors"]]
     return Answered(
@@ -183,12 +183,12 @@ def answered_lines(
     with _begun(job, how, about, loaded, dict):
         found = collections.run(job, how.beam_args, how.num_workers, how.note)
 
-    def lines(number: int) -> Iterator[bytes]:
-        shards = [s for s in found.plan if s[0] == number]
-        return sharded.lines_of(job, shards)
+        def lines(number: int) -> Iterator[bytes]:
+            shards = [s for s in found.plan if s[0] == number]
+            return sharded.lines_of(job, shards)
 
-    yield lines
-    files.remove(job.partial)
+        yield lines
+        files.remove(job.partial)
 
 
 def _job(
@@ -230,20 +230,25 @@ def _begun(
     loaded: Callable[[], Any],
     renewed: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> Iterator[None]:
-    """Finds a job's finished shards, and lends what this process has loaded."""
+    """Finds a job's finished shards, and lends what this process has loaded.
+
+    No other process can work on that output until the block ends.
+    """
+    from electra_tf import files
     from electra_tf.data import beam_runs
     from electra_tf.prediction import held, resumable
 
     beam_runs.check(how.beam_args, how.num_workers)
     sizes = {"rows in a shard": job.rows_per_shard, "in a group": job.group}
     resumable.begin(job.partial, sizes | dict(about), how.note, renewed)
-    if _is_here(how):
-        held.keep(job.key, loaded())
     try:
+        if _is_here(how):
+            held.keep(job.key, loaded())
         with sigterm_interrupts():
             yield
     finally:
         held.drop(job.key)
+        files.release(job.partial)
 
 
 def _sums(shards: Sequence[Mapping[str, Any]]) -> dict[str, float]:
