@@ -316,7 +316,7 @@ def test_nan_is_no_number():
 def test_infinite_numbers_are_refused(number):
     with pytest.raises(UserError, match="weight: expected a finite number, "):
         Unbounded(float(number))
-    with pytest.raises(UserError, match="part.rate: expected a "):
+    with pytest.raises(UserError, match=r"part\.rate: expected a "):
         config.resolve(BoundedRun, overrides=[f"part.rate={number}"])
     with pytest.raises(UserError, match="weight: expected a finite number"):
         config.resolve(Unbounded, overrides=["weight=-.inf"])

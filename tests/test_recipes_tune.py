@@ -195,3 +195,19 @@ def test_a_start_that_failed_refuses_no_other_one(runs, tmp_path, monkeypatch):
     assert {train["batch_size"] for _, train in runs.given} <= {16, 32}
     with pytest.raises(UserError, match="another data"):
         tune(output, num_runs=2, data="wrong", **TASK)
+
+
+def test_files_without_validation_data_are_refused_before_a_run(runs, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.tsv").write_text("text\tlabel\na\tx\nb\ty\n")
+    search = {
+        "data": str(data), "options": {"validation_fraction": 0}, **TASK
+    }  # fmt: skip
+    with pytest.raises(UserError, match="no validation data to score runs by"):
+        tune(str(tmp_path / "search"), num_runs=1, **search)
+    assert not runs.given and not (tmp_path / "search").exists()
+    tune(str(tmp_path / "folds"), num_runs=1, folds=2, **search)
+    (data / "dev.tsv").write_text("text\tlabel\nc\tx\n")
+    tune(str(tmp_path / "search"), num_runs=1, **search)
+    assert len(runs.given) == 2

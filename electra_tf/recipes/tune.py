@@ -135,6 +135,7 @@ def tune(
         config, overrides, task=task, folds=folds, options=options, train=train
     )
     _check_steps(given)
+    _check_validation(given, data)
     about = {
         "settings": json.loads(json.dumps(configs.to_dict(given))),
         "space": [list(values) for values in space],
@@ -227,6 +228,22 @@ def check_settings(
     from electra_tf.finetuning import settings
 
     _check_steps(settings.load(config, overrides, task=task, folds=folds))
+
+
+def _check_validation(given: Any, data: str | None) -> None:
+    """Refuses, before a first run, files that leave nothing to score by."""
+    from electra_tf.tasks.registry import task_class
+    from electra_tf.tasks.task import FileTask
+
+    task = task_class(given.task)(given.task, given.options, data)
+    if given.train.folds or not isinstance(task, FileTask):
+        return
+    if not task.options.validation_fraction and not task.find("validation"):
+        raise UserError(
+            f"task {given.task}: no validation data to score runs by; set "
+            "options.validation_fraction above 0, give "
+            "options.validation_file, or --folds"
+        )
 
 
 def _check_steps(given: Any) -> None:
