@@ -113,7 +113,8 @@ setuptools.setup(
         # Each tensorflow-text asks for the tensorflow of its own minor
         # version, so the two ranges are enough to keep the pair together.
         "tensorflow>=2.20,<2.22",
-        "tensorflow-text>=2.20,<2.22",
+        # 2.21.0 cannot be imported on Linux: its ICU has no data.
+        "tensorflow-text>=2.20,!=2.21.0,<2.22",
         "keras>=3.10,<4",
         "keras-hub>=0.21",
         # Nothing imports it: it is KerasHub under its former name, and the

@@ -19,6 +19,7 @@ import electra_tf.keras_hub as tasks
 from electra_tf.errors import UserError
 from electra_tf.hub import keras_hub as presets
 from electra_tf.hub import loading, pretrained
+from electra_tf.hub.keras_hub_tasks.masks import MaskGenerator
 from electra_tf.models.config import ModelConfig
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.text.tokenizer import Tokenizer
@@ -352,6 +353,74 @@ def test_preprocessors_of_a_preset(preset, tiny_tokens):
     ]  # fmt: skip
     assert [tiny_tokens[i] for i in np.array(y)[0, :2]] == ["the", "cat"]
     assert np.array(weight)[0].sum() == 2
+
+
+def masks_of(preset, epochs):
+    """Returns [epochs, texts, positions], from a pipeline with a seed."""
+    keras.utils.set_random_seed(3)
+    preprocessor = keras_hub.models.MaskedLMPreprocessor.from_preset(
+        preset, mask_selection_rate=0.5, mask_selection_length=12
+    )
+    texts = ["the cat sat on the mat and it was very good in this house"] * 32
+    data = tf.data.Dataset.from_tensor_slices(texts).batch(8).map(preprocessor)
+    found = []
+    for _ in range(epochs):
+        batches = list(data)
+        rows = [x["mask_positions"] for x, _, _ in batches]
+        found.append(np.concatenate(rows))
+        for x, y, weight in batches:
+            ids, masked = np.array(x["token_ids"]), np.array(weight) > 0
+            at = np.take_along_axis(ids, np.array(x["mask_positions"]), axis=1)
+            same = at[masked] == np.array(y)[masked]
+            assert masked.sum(axis=1).tolist() == [7] * 8  # of 14 words
+            assert 0 < same.mean() < 0.4
+    return np.stack(found)
+
+
+def test_epochs_have_masks_of_their_own_with_a_seed(preset):
+    """KerasHub 0.32 repeats those of the first: a finding of this project."""
+    masks = masks_of(preset, 3)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (masks[one] == masks[other]).all(axis=1).mean() < 0.2
+    assert len(np.unique(masks[0], axis=0)) > 20  # rows have their own, too
+    np.testing.assert_array_equal(masks_of(preset, 1)[0], masks[0])
+
+
+@pytest.mark.parametrize("length", [3, None])
+@pytest.mark.parametrize("shape", [[512, 20], [20]])
+def test_masks_are_those_of_kerashub_but_for_the_seed(length, shape):
+    kinds = {
+        "vocabulary_size": 50, "mask_selection_rate": 0.2, "mask_token_id": 4,
+        "mask_selection_length": length, "unselectable_token_ids": [0, 1, 2, 3],
+        "mask_token_rate": 0.5, "random_token_rate": 0.25,
+    }  # fmt: skip
+    ids = np.random.default_rng(0).integers(5, 50, shape).astype("int32")
+    ids[..., 0], ids[..., 15:] = 2, 0
+    data = tf.data.Dataset.from_tensors(ids)
+    theirs = data.map(keras_hub.layers.MaskedLMMaskGenerator(**kinds))
+    ours = data.map(MaskGenerator(**kinds))
+    assert ours.element_spec.keys() == theirs.element_spec.keys()
+    for name, spec in theirs.element_spec.items():
+        assert ours.element_spec[name].dtype == spec.dtype, name
+        assert ours.element_spec[name].shape.rank == spec.shape.rank, name
+    count = min(3, length or 3)  # of 14 tokens
+    (found,), (other,) = ours, theirs
+    for masked in (found, other):
+        assert float(tf.reduce_sum(masked["mask_weights"])) == count * (
+            len(ids) if ids.ndim == 2 else 1
+        )
+    if ids.ndim == 1 or length is None:
+        return
+    put, chosen = found["token_ids"].numpy(), found["mask_positions"].numpy()
+    assert chosen.min() == 1 and chosen.max() == 14
+    assert (np.diff(chosen) > 0).all()
+    old = np.take_along_axis(ids, chosen, axis=1)
+    new = np.take_along_axis(put, chosen, axis=1)
+    np.testing.assert_array_equal(found["mask_ids"], old)
+    assert abs((new == 4).mean() - 0.505) < 0.05
+    assert abs((new == old).mean() - 0.255) < 0.05
+    np.put_along_axis(put, chosen, old, axis=1)
+    np.testing.assert_array_equal(put, ids)
 
 
 def test_rows_are_no_longer_than_the_positions(preset):

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import keras_hub
 
+from electra_tf.hub.keras_hub_tasks.masks import MaskGenerator
+
 # Presets refer to classes by this name.
 PACKAGE = "electra_tf"
 
@@ -57,8 +59,9 @@ class ElectraTextClassifierPreprocessor(
 class ElectraMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
     """Tokenizes texts, packs them and masks tokens for the masked LM.
 
-    Tokens are chosen anew at each call. Rows are packed as
-    `ElectraTextClassifierPreprocessor` does it.
+    Tokens are chosen anew at each call, in `dataset.map` too: each epoch has
+    masks of its own, with `keras.utils.set_random_seed` as well. Rows are
+    packed as `ElectraTextClassifierPreprocessor` does it.
 
     Example:
 
@@ -93,6 +96,19 @@ class ElectraMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
 
     backbone_cls = keras_hub.models.ElectraBackbone
     tokenizer_cls = keras_hub.models.ElectraTokenizer
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the packer and the generator of masks."""
+        super().build(input_shape)
+        self.masker = MaskGenerator(
+            vocabulary_size=self.tokenizer.vocabulary_size(),
+            mask_selection_rate=self.mask_selection_rate,
+            mask_selection_length=self.mask_selection_length,
+            mask_token_id=self.tokenizer.mask_token_id,
+            unselectable_token_ids=self.tokenizer.special_token_ids,
+            mask_token_rate=self.mask_token_rate,
+            random_token_rate=self.random_token_rate,
+        )
 
 
 def fit_to(preprocessor: Any, backbone: keras.Model) -> None:
