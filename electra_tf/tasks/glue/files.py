@@ -191,7 +191,7 @@ def _answer(glue_set: GlueSet, cell: str, place: str) -> str | float | None:
     else:
         if number == UNLABELLED:
             return None
-        if number in range(len(glue_set.labels)):
+        if number is not None and number in range(len(glue_set.labels)):
             return glue_set.labels[int(number)]
         numbers = ", ".join(map(str, range(len(glue_set.labels))))
         wanted = f"one of {', '.join(glue_set.labels)}, {numbers}"
