@@ -308,6 +308,22 @@ def test_the_threshold_is_found_on_held_out_data(tmp_path, tokenizer):
     assert [p["answer"] for p in found] == ["cat", "", "", ""]
 
 
+def test_never_to_answer_is_a_threshold_below_all_odds(tmp_path, tokenizer):
+    task, examples, features, _ = unanswerable(tmp_path, tokenizer)
+    outputs = qa_toys.knowing(
+        features,
+        [("mat", "a", -1.0), ("a", "mat", -3.0), ("mat", "a", -2.0), None],
+    )
+    found = task.predictions(examples, features, outputs)
+    task.tune(examples, found)
+    scores = task.scores(examples, found)
+    assert task.state["null_threshold"] == -4.0
+    assert scores["best_f1_thresh"] == 0.0  # as SQuAD's script has it
+    assert scores["f1"] == scores["best_f1"] == 50
+    found = task.predictions(examples, features, outputs)
+    assert [p["answer"] for p in found] == ["", "", "", ""]
+
+
 def test_the_first_token_can_predict_that_there_is_no_answer(
     tmp_path, tokenizer
 ):

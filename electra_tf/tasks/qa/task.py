@@ -377,11 +377,20 @@ class QuestionAnswering(FileTask):
     def tune(
         self, examples: Sequence[QAExample], predictions: Sequence[Prediction]
     ) -> None:
-        """Chooses the threshold with the best F1."""
-        if self.unanswerable:
-            found = self.scores(examples, predictions)
-            if found:
-                self.state["null_threshold"] = found["best_f1_thresh"]
+        """Chooses the threshold with the best F1.
+
+        Where it is best never to answer, SQuAD's script names 0, at which
+        answers with lower odds would be given: the threshold is below all odds.
+        """
+        found = self.scores(examples, predictions) if self.unanswerable else {}
+        if not found:
+            return
+        threshold = found["best_f1_thresh"]
+        never = 100.0 * found.get("NoAns_total", 0.0) / found["total"]
+        if found["best_f1"] <= never:
+            odds = [p["null_odds"] or 0.0 for p in predictions]
+            threshold = min(0.0, min(odds) - 1.0)
+        self.state["null_threshold"] = threshold
 
     def files(
         self,
