@@ -69,6 +69,12 @@ class Setting:
             if (value := getattr(self, name)) is not None
         )
 
+    def wanted(self, value: float) -> str:
+        """Describes what is allowed in place of a number that is not."""
+        if abs(value) == math.inf and not self.infinite:
+            return "a finite number"
+        return self.bounds() or "a number"
+
     def allows(self, value: float) -> bool:
         """Returns whether a number is within the bounds; NaN never is."""
         if abs(value) == math.inf and not self.infinite:
@@ -392,12 +398,9 @@ def _convert(value: Any, kind: Any, key: str, source: _Source) -> Any:
         value = _convert(value, typing.get_args(kind)[0], key, source)
         for part in value if isinstance(value, tuple) else (value,):
             if _is_number(part) and not setting.allows(part):
-                wanted = setting.bounds() or "a number"
-                if abs(part) == math.inf and not setting.infinite:
-                    wanted = "a finite number"
                 raise UserError(
-                    f"{source.at(key)}{key}: expected {wanted}, got "
-                    f"{_describe(part)}"
+                    f"{source.at(key)}{key}: expected {setting.wanted(part)}, "
+                    f"got {_describe(part)}"
                 )
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

@@ -162,6 +162,13 @@ def test_long_line_is_cut_at_white_space_and_counted_once(tmp_path):
     assert max(map(len, found[0])) <= cleaning.MAX_LINE_BYTES
 
 
+@pytest.mark.parametrize("cut_lines", [True, False])
+@pytest.mark.parametrize("line", [b"a" * 40_000, b" " * 40_000])
+def test_the_rest_of_a_line_counts_as_no_line_that_was_cut(cut_lines, line):
+    _, counts = _clean(line, Cleaning(cut_lines=cut_lines), continues_line=True)
+    assert counts["long_lines_cut"] == 0
+
+
 def test_long_line_without_white_space_keeps_its_letters(tmp_path):
     text = "\u4e2d\u56fd\U0001f600a" * 20_000
     path = _write(tmp_path, "a.txt", text.encode())

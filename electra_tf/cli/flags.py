@@ -207,9 +207,10 @@ def _define_one(
             flag_values=values,
         )  # fmt: skip
     if setting.bounds():
-        flags.register_validator(
-            name,
-            lambda value: value is None or setting.allows(value),
-            f"expected {setting.bounds()}",
-            flag_values=values,
-        )
+
+        def valid(value: float | None) -> bool:
+            if value is None or setting.allows(value):
+                return True
+            raise flags.ValidationError(f"expected {setting.wanted(value)}")
+
+        flags.register_validator(name, valid, flag_values=values)

@@ -146,7 +146,7 @@ def _expected(value: Any, kind: Any) -> str:
     """Describes what `value` should be; empty where it is valid."""
     bounds = config.setting_of(kind)
     if isinstance(value, int | float) and not bounds.allows(value):
-        return bounds.bounds() or "a number"
+        return bounds.wanted(value)
     choices = _choices(kind)
     if choices and value is not None and value not in choices:
         return "one of " + ", ".join(map(str, choices))

@@ -28,7 +28,7 @@ def client(
     input: str | None = None,
     output: str | None = None,
     batch_size: Annotated[int, Setting(at_least=1)] = 32,
-    timeout: Annotated[float, Setting(at_least=0.001)] = 60.0,
+    timeout: Annotated[float, Setting(at_least=0.001, infinite=True)] = 60.0,
 ) -> None:
     """Asks a server for answers: electra-tf serve or TensorFlow Serving.
 

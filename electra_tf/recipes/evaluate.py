@@ -67,7 +67,7 @@ def evaluate(
     output: str | None = None,
     predictions: str | None = None,
     strategy: ForwardStrategyName = "one_device",
-    join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+    join_seconds: Annotated[float, Setting(at_least=0, infinite=True)] = 300.0,
     runner: Literal["local", "beam"] = "local",
     beam_args: str = "",
     num_workers: Annotated[int, Setting(at_least=1)] = 1,

@@ -69,7 +69,7 @@ def evaluate_pretraining(
     vocab: str | None = None,
     output: str | None = None,
     strategy: ForwardStrategyName = "one_device",
-    join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+    join_seconds: Annotated[float, Setting(at_least=0, infinite=True)] = 300.0,
 ) -> PretrainingMetrics:
     """Evaluates a pre-training run on held-out text, beside baselines.
 

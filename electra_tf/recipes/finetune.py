@@ -61,7 +61,7 @@ def finetune(
     lower_case: bool | None = None,
     strip_accents: bool | None = None,
     strategy: StrategyName = "one_device",
-    join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+    join_seconds: Annotated[float, Setting(at_least=0, infinite=True)] = 300.0,
     tpu: str = "",
     loggers: Sequence[str] = (),
     overwrite: bool = False,

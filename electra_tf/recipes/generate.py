@@ -1,7 +1,6 @@
 """Samples texts that begin with a prompt from a masked language model."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -43,7 +42,7 @@ def generate(
     seed: int = 0,
     method: Method = "mask_predict",
     num_iterations: Annotated[int, Setting(at_least=1)] | None = None,
-    temperature: Annotated[float, Setting(at_least=0, below=math.inf)] = 1.0,
+    temperature: Annotated[float, Setting(at_least=0)] = 1.0,
     top_k: Annotated[int, Setting(at_least=0)] = 0,
     top_p: Annotated[float, Setting(above=0, at_most=1)] = 1.0,
     critic: bool | None = None,

@@ -76,7 +76,7 @@ def pretrain(
     init_set: Sequence[str] = (),
     extend_vocab: str | None = None,
     strategy: StrategyName = "one_device",
-    join_seconds: Annotated[float, Setting(at_least=0)] = 300.0,
+    join_seconds: Annotated[float, Setting(at_least=0, infinite=True)] = 300.0,
     tpu: str = "",
     skip_corrupt: bool = False,
     lower_case: bool = True,

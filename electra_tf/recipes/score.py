@@ -323,9 +323,6 @@ def _check_together(
         raise UserError("--per_token: not with --rerank; give one of them")
     if best and not rerank:
         raise UserError("--best: only with --rerank")
-    for name, value in (("weight", weight), ("keep_above", keep_above)):
-        if value is not None and not math.isfinite(value):
-            raise UserError(f"--{name}={value}: expected a finite number")
     if not rerank and weight != _WEIGHT:
         raise UserError(f"--weight={weight:g}: only with --rerank")
     if not rerank and normalize:

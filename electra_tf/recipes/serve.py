@@ -22,7 +22,7 @@ def serve(
     port: Annotated[int, Setting(at_least=0, at_most=65535)] = 8501,
     grpc_port: Annotated[int, Setting(at_least=0, at_most=65535)] | None = None,
     versions: Annotated[int, Setting(at_least=1)] = 1,
-    poll_seconds: Annotated[float, Setting(at_least=0)] = 1.0,
+    poll_seconds: Annotated[float, Setting(at_least=0, infinite=True)] = 1.0,
     batch_rows: Annotated[int, Setting(at_least=1)] = 32,
     batch_wait_ms: Annotated[float, Setting(at_least=0)] = 5.0,
     parallel_calls: Annotated[int, Setting(at_least=0)] = 0,
@@ -33,8 +33,12 @@ def serve(
     max_text_bytes: Annotated[int, Setting(at_least=1)] = 128 * 2**10,
     max_pending_rows: Annotated[int, Setting(at_least=1)] = 16384,
     max_connections: Annotated[int, Setting(at_least=1)] = 512,
-    read_timeout: Annotated[float, Setting(at_least=0.001)] = 20.0,
-    answer_timeout: Annotated[float, Setting(at_least=0.001)] = 60.0,
+    read_timeout: Annotated[
+        float, Setting(at_least=0.001, infinite=True)
+    ] = 20.0,
+    answer_timeout: Annotated[
+        float, Setting(at_least=0.001, infinite=True)
+    ] = 60.0,
     stop_timeout: Annotated[int, Setting(at_least=0)] = 60,
     allowed_hosts: str | Sequence[str] = "",
     cors_origins: str | Sequence[str] = "",

@@ -237,9 +237,7 @@ def _lines(
     documents: list[list[bytes]] = []
     current: list[bytes] = []
     lines = data.split(b"\n")
-    if continues_line and len(lines[0]) > MAX_LINE_BYTES:
-        counts["long_lines_cut"] -= 1
-    for line in lines:
+    for number, line in enumerate(lines):
         blank = not line or line.isspace()
         if not blank and line[0] > 0x7F:
             blank = _BLANK_LINE.fullmatch(line) is not None
@@ -249,7 +247,7 @@ def _lines(
                 current = []
             continue
         if cleaning.cut_lines and len(line) > MAX_LINE_BYTES:
-            counts["long_lines_cut"] += 1
+            counts["long_lines_cut"] += number > 0 or not continues_line
             current.extend(_cut_long(line))
         else:
             current.append(line)

@@ -68,7 +68,8 @@ class _File(Settings):
         int | None, Setting("The longest text of a row.", at_least=1)
     ] = None
     answer_timeout: Annotated[
-        float | None, Setting("Seconds for an answer.", at_least=0.001)
+        float | None,
+        Setting("Seconds for an answer.", at_least=0.001, infinite=True),
     ] = None
 
 
