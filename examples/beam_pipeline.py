@@ -30,6 +30,7 @@ def main() -> None:
         _ = (
             pipeline
             | "Lines" >> beam.io.ReadFromText(ours.input)
+            | "Not blank" >> beam.Filter(str.strip)
             | "Rows" >> beam.Map(json.loads)
             | "Answers" >> Predict(ours.model)
             | "Text" >> beam.Map(json.dumps)

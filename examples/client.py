@@ -48,6 +48,9 @@ def main(words: list[str] | None = None) -> int:
     except electra_tf.ServingError as error:  # has status, model and said
         print(error, file=sys.stderr)
         return 1
+    except electra_tf.UserError as error:  # an address that is none
+        print(error, file=sys.stderr)
+        return 2
     for text, answer in zip(texts, found, strict=True):
         print(f"{text}\t{answer}")
     return 0

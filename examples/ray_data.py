@@ -23,11 +23,12 @@ class Answers:
         self._model = electra_tf.load(model)
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Adds the columns of the answers."""
-        found = self._model.predict(rows.to_dict("records"))
-        return pd.concat(
-            [rows.reset_index(drop=True), pd.DataFrame(found)], axis=1
+        """Adds the columns of the answers, in place of such columns there."""
+        found = pd.DataFrame(self._model.predict(rows.to_dict("records")))
+        kept = rows.reset_index(drop=True).drop(
+            columns=found.columns, errors="ignore"
         )
+        return pd.concat([kept, found], axis=1)
 
 
 def main(arguments: Any = None) -> None:

@@ -29,7 +29,8 @@ def answers(model: str) -> Callable[..., Any]:
             from spark_udf import loaded
 
             found = loaded(model).predict(texts.tolist())
-            yield pd.DataFrame(found)[["label", "probabilities"]]
+            # Columns by name: an empty batch has no answer to take them from.
+            yield pd.DataFrame(found, columns=["label", "probabilities"])
 
     return answer
 

@@ -168,6 +168,9 @@ def test_mistakes_of_the_command(server, tmp_path, capsys):
     fails("ends in .jsonl", "--text=a", f"--output={packed}")
     assert not packed.exists()
     fails("404 Not Found", "--model=x", "--text=a")
+    remote = "gs://bucket/rows.jsonl"
+    fails(f"--input: {remote}: this command has local", f"--input={remote}")
+    fails(f"--output: {remote}: ", "--text=a", f"--output={remote}")
 
 
 @pytest.fixture
@@ -197,6 +200,14 @@ def test_a_wrong_row_is_named_by_its_line(asks, tmp_path, lines, message):
     assert found[0] == 2
     assert re.search(message.replace("FILE", re.escape(str(rows))), found[1])
     assert found[1].count("\n") == 1
+
+
+def test_texts_of_a_second_request_are_named(asks):
+    texts = [f"--text={text}" for text in ("a", "b", "c", "fail")]
+    status, error = asks("--signature=size", "--batch_size=2", *texts)
+    assert status == 2 and error.endswith("(texts 3 to 4 of --text)\n")
+    _, error = asks("--signature=size", *texts)
+    assert "of --text" not in error
 
 
 def test_an_output_is_there_once_all_is_written(asks, tmp_path):

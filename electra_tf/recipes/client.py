@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import IO, Annotated, Any
 
+from electra_tf import files
 from electra_tf.config import Setting
 from electra_tf.errors import UserError
 from electra_tf.recipes.arguments import checked
@@ -63,6 +64,11 @@ def client(
 
     if text and input:
         raise UserError("give --text or --input, not both")
+    for flag, path in (("--input", input), ("--output", output)):
+        if path and not files.is_local(path):
+            raise UserError(
+                f"{flag}: {path}: this command has local files alone; copy it"
+            )
     if output:
         check_plain_name(output, ".jsonl")
     with (
@@ -83,11 +89,14 @@ def client(
                     values, signature=signature, batch_size=batch_size
                 )
             except ServingError as error:
-                if not input:
+                if not input and len(text) <= batch_size:
                     raise
                 # Servers count the rows of a request.
+                place = _span(
+                    "line" if input else "text", batch[0][0], batch[-1][0]
+                )
                 raise ServingError(
-                    f"{error} ({_lines(batch[0][0], batch[-1][0])} of {input})",
+                    f"{error} ({place} of {input or '--text'})",
                     error.status,
                     model=error.model,
                     said=error.said,
@@ -118,8 +127,8 @@ def _of_file(path: str) -> Iterator[tuple[int, Any]]:
             yield number, plain(row, place)
 
 
-def _lines(first: int, last: int) -> str:
-    return f"line {first}" if first == last else f"lines {first} to {last}"
+def _span(what: str, first: int, last: int) -> str:
+    return f"{what} {first}" if first == last else f"{what}s {first} to {last}"
 
 
 @contextlib.contextmanager
