@@ -96,19 +96,12 @@ class ElectraMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
 
     backbone_cls = keras_hub.models.ElectraBackbone
     tokenizer_cls = keras_hub.models.ElectraTokenizer
+    masker: Any  # the base class has it without a type
 
     def build(self, input_shape: Any) -> None:
         """Makes the packer and the generator of masks."""
         super().build(input_shape)
-        self.masker = MaskGenerator(
-            vocabulary_size=self.tokenizer.vocabulary_size(),
-            mask_selection_rate=self.mask_selection_rate,
-            mask_selection_length=self.mask_selection_length,
-            mask_token_id=self.tokenizer.mask_token_id,
-            unselectable_token_ids=self.tokenizer.special_token_ids,
-            mask_token_rate=self.mask_token_rate,
-            random_token_rate=self.random_token_rate,
-        )
+        self.masker = MaskGenerator.from_config(self.masker.get_config())
 
 
 def fit_to(preprocessor: Any, backbone: keras.Model) -> None:
