@@ -14,7 +14,7 @@ PACKAGE = ROOT / "electra_tf"
 # Importable from every room; they import only one another.
 FOUNDATION = {
     "errors", "files", "tensors", "config", "backend", "registration",
-    "litert", "processor",
+    "litert", "processor", "columns",
 }  # fmt: skip
 
 # room -> the rooms it may import, besides itself and the foundation.

@@ -49,13 +49,19 @@ def client(server):
 
 
 class Table:
-    """A table that gives its rows as pandas, Polars or Arrow do."""
+    """A table whose columns have a method of pandas, Polars or Arrow.
+
+    tests/test_columns.py has more of them.
+    """
 
     columns = ("text",)
 
     def __init__(self, way):
-        rows = [{"text": "ab"}, {"text": "c"}]
-        setattr(self, way, lambda *orient: rows)
+        self._way = way
+
+    def __getitem__(self, name):
+        assert name == "text"
+        return types.SimpleNamespace(**{self._way: lambda: ["ab", "c"]})
 
 
 class Tensor:
@@ -81,8 +87,8 @@ RIGHT = {
     "rows": [{"text": "ab"}, {"text": "c"}],
     "other mappings": [types.MappingProxyType({"text": "ab"}), {"text": "c"}],
     "row of an array's": [{"text": np.array(["ab"])[0]}, {"text": "c"}],
-    "pandas": Table("to_dict"),
-    "polars": Table("to_dicts"),
+    "pandas": Table("tolist"),
+    "polars": Table("to_list"),
     "arrow": Table("to_pylist"),
 }
 

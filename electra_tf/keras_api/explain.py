@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files
+from electra_tf import columns, files
 from electra_tf.errors import UserError
 from electra_tf.models.attributions import STEPS, integrated_gradients
 from electra_tf.models.task_networks import SequenceClassifier
@@ -219,8 +219,10 @@ def _given(task: Any, texts: Any, pairs: Any) -> list[tuple[str, str | None]]:
 
 
 def _listed(texts: Any, name: str) -> list[Any]:
-    several = isinstance(texts, Iterable) and not isinstance(texts, str)
-    found = list(texts) if several else [texts]
+    given = columns.listed(texts)
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    table = columns.names(texts) is not None
+    found = list(given) if several and not table else [given]
     if not all(isinstance(text, str) for text in found):
         raise UserError(
             f"{name}: expected a text or a list of texts, got {texts!r:.40}"

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf import files, litert
+from electra_tf import columns, files, litert
 from electra_tf.config import Overrides
 from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, pretrained
@@ -85,7 +85,8 @@ class Predictor:
 
         Args:
           items: texts, pairs of texts or mappings, whichever the task takes:
-            `{"question": ..., "context": ...}`.
+            `{"question": ..., "context": ...}`; or a table (of pandas, Polars,
+            Arrow, Datasets), whose rows are such mappings.
 
         Returns:
           Predictions of the task: a label with probabilities, tags, an answer
@@ -100,6 +101,7 @@ class Predictor:
                 "a single one into a list"
             )
         found: list[Prediction] = []
+        items = columns.rows(items)
         for chunk in chunks(enumerate(items, 1), self.rows_at_once):
             examples = []
             for number, item in chunk:

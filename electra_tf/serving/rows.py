@@ -10,6 +10,7 @@ from collections.abc import (
 )
 from typing import Any
 
+from electra_tf import columns
 from electra_tf.errors import UserError
 
 _NUMBER_SIZE = 20  # bytes of JSON, about
@@ -65,13 +66,7 @@ def _items(data: Any, place: str) -> Iterable[Any]:
         raise UserError(
             f"{place}: expected a list, got a set, which has no order"
         )
-    if callable(getattr(data, "to_dicts", None)):  # Polars
-        return data.to_dicts()
-    if callable(getattr(data, "to_dict", None)) and hasattr(data, "columns"):
-        return data.to_dict("records")  # pandas
-    if callable(getattr(data, "to_pylist", None)):  # Arrow
-        return data.to_pylist()
-    found = _unpacked(data)
+    found = _unpacked(columns.rows(data))
     wrong = isinstance(found, str | bytes | Mapping)
     if wrong or not isinstance(found, Iterable):
         raise UserError(

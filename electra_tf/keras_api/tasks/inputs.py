@@ -3,13 +3,14 @@
 import collections
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from electra_tf import columns
 from electra_tf.errors import UserError
 
 _ONE = "put a single text into a list"
@@ -23,18 +24,19 @@ class Texts(NamedTuple):
     second: list[str] | None = None
 
 
-def plain(values: Any) -> Any:
+def plain(values: Any, where: str = "x") -> Any:
     """Converts a tensor, an array or a column of a table into lists.
 
     Args:
-      values: a (ragged) tensor, an array, a pandas series, or a sequence,
-        possibly nested.
+      values: a (ragged) tensor, an array, a column of a table (of pandas,
+        Polars, Arrow, Datasets), or a sequence, possibly nested.
+      where: the argument, for messages.
 
     Returns:
       Nested lists of str, int, float and bool; bytes become str.
 
     Raises:
-      UserError: bytes are not UTF-8.
+      UserError: bytes are not UTF-8, or the values are a table.
     """
     if isinstance(values, tf.RaggedTensor):
         values = values.to_list()
@@ -42,20 +44,24 @@ def plain(values: Any) -> Any:
         values = np.asarray(values).tolist()
     elif isinstance(values, str | Mapping) or values is None:
         return values
-    elif not isinstance(values, list | tuple | bytes) and hasattr(
-        values, "tolist"
-    ):
-        values = values.tolist()
+    elif not isinstance(values, list | tuple | bytes):
+        table = columns.names(values)
+        if table is not None:
+            raise UserError(
+                f"{where}: expected one column of a table, got a table with "
+                f"the columns {', '.join(table) or '(none)'}"
+            )
+        values = columns.listed(values)
     if isinstance(values, bytes):
         try:
             return values.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UserError(
-                f"x: {values[:40]!r} is not UTF-8 text ({error.reason} at "
-                f"byte {error.start})"
+                f"{where}: {values[:40]!r} is not UTF-8 text "
+                f"({error.reason} at byte {error.start})"
             ) from error
     if isinstance(values, list | tuple):
-        return [plain(value) for value in values]
+        return [plain(value, where) for value in values]
     return values
 
 
@@ -63,8 +69,9 @@ def texts(x: Any) -> Texts:
     """Reads texts, or pairs of texts.
 
     Args:
-      x: a list, array or string tensor of N texts; a tuple of two such for N
-        pairs; or a list or an array [N, 2] of pairs.
+      x: a list, array, column or string tensor of N texts; a tuple of two
+        such for N pairs; a list or an array [N, 2] of pairs; or a table or a
+        mapping whose columns are `text`, and for pairs `text_pair`.
 
     Raises:
       UserError: something else; the item is named.
@@ -73,6 +80,9 @@ def texts(x: Any) -> Texts:
         isinstance(x, np.ndarray | tf.Tensor) and not len(x.shape)
     ):
         raise UserError(f"x: expected a list of texts, got one; {_ONE}")
+    table = columns.names(x)
+    if table is not None:
+        x = {name: x[name] for name in table}
     if isinstance(x, Mapping):
         if set(x) not in ({_TEXT}, {_TEXT, _PAIR}):
             raise UserError(
@@ -114,8 +124,16 @@ def texts(x: Any) -> Texts:
     return Texts(_strings(found, "x"))
 
 
+def records(x: Any) -> list[Mapping[str, Any]] | None:
+    """Returns rows given as mappings or as a table; None for other input."""
+    found = columns.rows(x) if columns.names(x) is not None else x
+    if isinstance(found, list) and found and isinstance(found[0], Mapping):
+        return found
+    return None
+
+
 def _strings(values: Any, where: str) -> list[str]:
-    found = plain(values)
+    found = plain(values, where)
     if not isinstance(found, list):
         raise UserError(f"{where}: expected a list of texts; {_ONE}")
     for number, text in enumerate(found):
@@ -218,7 +236,8 @@ def names(
         return None
     if labels is None:
         return [str(i) for i in range(int(num_classes or 0))]
-    if isinstance(labels, str | Set | Mapping):  # sets have no order
+    labels = columns.listed(labels)
+    if not isinstance(labels, list):  # sets have no order
         raise UserError(f"labels: expected a list of names, got {labels!r:.60}")
     for label in labels:
         if not isinstance(label, str):
@@ -242,7 +261,7 @@ def numbers(values: Any, where: str) -> list[float]:
     Raises:
       UserError: something else; the item is named.
     """
-    given = plain(values)
+    given = plain(values, where)
     if not isinstance(given, list):
         raise UserError(
             f"{where}: expected a list of numbers, got {values!r:.60}"

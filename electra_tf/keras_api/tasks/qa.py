@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
+from electra_tf import columns
 from electra_tf.errors import UserError
 from electra_tf.keras_api.preprocessors import QueryPreprocessor
 from electra_tf.keras_api.tasks import inputs
@@ -119,10 +120,10 @@ class QuestionAnswerer(TaskModel):
         if isinstance(x, Mapping) and "data" in x:
             return squad_examples(x, "x")
         answers: Any = None
-        if isinstance(x, list) and x and isinstance(x[0], Mapping):
-            records = x
-            if any("answers" in record for record in x):
-                answers = [record.get("answers") for record in x]
+        records = inputs.records(x)
+        if records is not None:
+            if any("answers" in record for record in records):
+                answers = [record.get("answers") for record in records]
         else:
             questions, contexts = inputs.texts(x)
             if contexts is None:
@@ -135,7 +136,7 @@ class QuestionAnswerer(TaskModel):
                 for question, context in zip(questions, contexts)
             ]
         if y is not None:
-            answers = y if isinstance(y, list | tuple) else inputs.plain(y)
+            answers = y if isinstance(y, list | tuple) else inputs.plain(y, "y")
             inputs.same_number(len(records), answers, "y")
         # To be answered, a text may be empty, as in `electra_tf.load`.
         make = self.task.asked if answers is None else self.task.example
@@ -170,6 +171,9 @@ class QuestionAnswerer(TaskModel):
         """See `TaskModel.has_answers`: SQuAD's mappings contain answers."""
         if y is not None or (isinstance(x, Mapping) and "data" in x):
             return True
+        table = columns.names(x)
+        if table is not None:
+            return "answers" in table
         return isinstance(x, list) and bool(x) and "answers" in x[0]
 
     @property
@@ -179,7 +183,7 @@ class QuestionAnswerer(TaskModel):
 
     def as_input(self, x: Any) -> Any:
         """See `CompiledTask.as_input`; mappings become pairs."""
-        if isinstance(x, list) and x and isinstance(x[0], Mapping):
+        if inputs.records(x) is not None:
             examples = self.read(x)
             x = [(example.question, example.context) for example in examples]
         return super().as_input(x)

@@ -136,7 +136,7 @@ class TokenClassifier(TaskModel):
         ]
 
     def _tags(self, y: Any, words: list[list[str]]) -> list[tuple[str, ...]]:
-        given, labels = inputs.plain(y), self.labels
+        given, labels = inputs.plain(y, "y"), self.labels
         if not isinstance(given, list):
             raise UserError(f"y: expected lists of tags, got {y!r:.60}")
         inputs.same_number(len(words), given, "y")

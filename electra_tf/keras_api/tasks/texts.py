@@ -237,7 +237,7 @@ class TextClassifier(_TextModel):
         return [found[key] for found in self.answer(x, batch_size, verbose)]
 
     def _answers(self, y: Any) -> list[Any]:
-        given, labels = inputs.plain(y), self.labels
+        given, labels = inputs.plain(y, "y"), self.labels
         if not isinstance(given, list):
             raise UserError(f"y: expected a list of labels, got {y!r:.60}")
         if self.multi_label:
