@@ -1,6 +1,6 @@
 """Tests that columns and tables of other libraries are read alike everywhere.
 
-The stand-ins have the methods of the libraries by which they are told apart,
+The stand-ins have the methods by which a library's objects are recognized,
 as pandas 3.0, Polars 2.1, PyArrow 26.0 and Datasets 5.2 have them; where a
 library is installed, it is used too.
 """
