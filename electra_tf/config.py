@@ -15,6 +15,7 @@ import functools
 import math
 import numbers
 import operator
+import os
 import re
 import types
 import typing
@@ -165,8 +166,9 @@ def resolve(
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     default = "settings"
-    if isinstance(config, str):
-        (values, places), default = _read_yaml(config), config
+    if isinstance(config, str | os.PathLike):
+        default = os.fspath(config)
+        values, places = _read_yaml(default)
     elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
         values = _plain(config)
     elif config is not None:

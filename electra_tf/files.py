@@ -13,7 +13,7 @@ import pathlib
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 try:
     import fcntl
@@ -23,6 +23,7 @@ except ImportError:  # Windows has other locks
 from electra_tf.errors import UserError
 
 C = TypeVar("C")
+AnyPath: TypeAlias = str | os.PathLike[str]
 
 _POINTER_BYTES = 1024  # Git LFS's own limit
 # Directories that this process alone works on: path -> open descriptor.
@@ -53,9 +54,9 @@ def named_errors(path: str, doing: str) -> Iterator[None]:
         raise UserError(f"cannot {doing} {path}: {error.message}") from error
 
 
-def is_local(path: str) -> bool:
+def is_local(path: AnyPath) -> bool:
     """Returns whether the operating system itself can open `path`."""
-    return "://" not in path
+    return "://" not in os.fspath(path)
 
 
 def join(directory: str, *names: str) -> str:

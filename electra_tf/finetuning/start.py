@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.hub import bert, loading
 from electra_tf.hub import checkpoint as checkpoints
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
@@ -138,7 +139,7 @@ def from_checkpoint(
     path: str,
     model: Any,
     *,
-    vocab: str | None = None,
+    vocab: AnyPath | None = None,
     overrides: Mapping[str, str] | None = None,
     random_weights: bool = False,
     new_head: bool = False,

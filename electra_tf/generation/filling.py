@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.generation import loading, rows, writing
 from electra_tf.text import detokenize
 
@@ -65,9 +66,9 @@ class Filler:
     @classmethod
     def from_pretrained(
         cls,
-        path: str,
+        path: AnyPath,
         *,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         max_seq_length: int | None = None,
     ) -> "Filler":
         """Loads a generator.

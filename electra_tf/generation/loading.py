@@ -3,6 +3,7 @@
 from typing import Any
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.hub import loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.text.tokenizer import Tokenizer
@@ -10,7 +11,7 @@ from electra_tf.text.tokenizer import Tokenizer
 SPECIALS = 2  # [CLS] before a row and [SEP] after it
 
 
-def describe(path: str) -> tuple[str, DirectoryConfig]:
+def describe(path: AnyPath) -> tuple[str, DirectoryConfig]:
     """Reads the config of a model, without weights.
 
     Args:
@@ -41,7 +42,7 @@ def has_critic(config: DirectoryConfig) -> bool:
     )
 
 
-def load_generator(path: str, vocab: str | None = None) -> Any:
+def load_generator(path: str, vocab: AnyPath | None = None) -> Any:
     """Loads the token language model at `path`, with its tokenizer.
 
     Raises:
@@ -56,7 +57,7 @@ def load_generator(path: str, vocab: str | None = None) -> Any:
     return network
 
 
-def load_discriminator(path: str, vocab: str | None = None) -> Any:
+def load_discriminator(path: str, vocab: AnyPath | None = None) -> Any:
     """Loads the discriminator at `path`, with its head and tokenizer.
 
     Raises:
@@ -77,7 +78,7 @@ def load_discriminator(path: str, vocab: str | None = None) -> Any:
     return network
 
 
-def load_critic(path: str, vocab: str | None = None) -> Any:
+def load_critic(path: str, vocab: AnyPath | None = None) -> Any:
     """Loads a discriminator that judges tokens like ELECTRA's.
 
     Raises:
@@ -92,7 +93,7 @@ def load_critic(path: str, vocab: str | None = None) -> Any:
     return network
 
 
-def check_reads_masks(path: str, generator: Any) -> None:
+def check_reads_masks(path: AnyPath, generator: Any) -> None:
     """Refuses a generator that has never seen [MASK].
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.generation import loading, rows, writing
 from electra_tf.generation.settings import Draw, SampleConfig
 from electra_tf.models import randomness
@@ -153,10 +154,10 @@ class Sampler:
     @classmethod
     def from_pretrained(
         cls,
-        path: str,
+        path: AnyPath,
         *,
         critic: bool | str = True,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         max_seq_length: int | None = None,
     ) -> "Sampler":
         """Loads a generator, and a discriminator to judge its samples.

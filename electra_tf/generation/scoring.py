@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.generation import loading, rows
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import products
@@ -130,10 +131,10 @@ class Scorer:
     @classmethod
     def from_pretrained(
         cls,
-        path: str,
+        path: AnyPath,
         method: Method = "auto",
         *,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         max_seq_length: int | None = None,
         batch_tokens: int = 8192,
         bfloat16: bool = False,

@@ -55,7 +55,7 @@ _EXPECTED = (
 )
 
 
-def locate(path: str) -> str:
+def locate(path: files.AnyPath) -> str:
     """Resolves a path, a handle or the name of a shipped model to a path.
 
     Args:
@@ -66,6 +66,7 @@ def locate(path: str) -> str:
     Raises:
       UserError: see `fetch`; or the installation lacks the model's weights.
     """
+    path = os.fspath(path)
     if is_handle(path):
         return fetch(path)
     if path not in SHIPPED or files.exists(path):
@@ -203,9 +204,9 @@ def recognise(path: str) -> str:
 
 
 def open_checkpoint(
-    path: str,
+    path: files.AnyPath,
     overrides: Mapping[str, str] | None = None,
-    vocab: str | Vocab | None = None,
+    vocab: files.AnyPath | Vocab | None = None,
 ) -> Checkpoint:
     """Opens a checkpoint of any format; weights are read when looked up.
 
@@ -220,7 +221,7 @@ def open_checkpoint(
         contradicts its config.
     """
     path = locate(path)
-    if isinstance(vocab, str):
+    if vocab is not None and not isinstance(vocab, Vocab):
         vocab = load_vocab(vocab)
     checkpoint = format_module(recognise(path)).read(
         path, overrides or {}, vocab

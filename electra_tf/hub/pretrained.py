@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import keras
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.hub import directory, loading
 from electra_tf.hub.aside import written_aside
 from electra_tf.hub.checkpoint import Checkpoint, Part, Report, select
@@ -46,9 +47,9 @@ class _Pretrained(Saved):
     @classmethod
     def from_pretrained(
         cls: type[M],
-        path: str,
+        path: AnyPath,
         *,
-        vocab: str | Vocab | None = None,
+        vocab: AnyPath | Vocab | None = None,
         overrides: Mapping[str, Any] | None = None,
         dtype: str | keras.DTypePolicy | None = None,
         name: str | None = None,
@@ -127,7 +128,7 @@ class _Pretrained(Saved):
         """Returns the config of only this network."""
         return config
 
-    def save_pretrained(self, path: str) -> None:
+    def save_pretrained(self, path: AnyPath) -> None:
         """Writes only this network as a model directory of ours.
 
         Args:
@@ -308,9 +309,9 @@ class TwoTowerGenerator(_Pretrained, networks.TwoTowerGenerator):
 
 
 def load_task_network(
-    path: str,
+    path: AnyPath,
     *,
-    vocab: str | Vocab | None = None,
+    vocab: AnyPath | Vocab | None = None,
     overrides: Mapping[str, str] | None = None,
 ) -> keras.Model:
     """Loads a fine-tuned network with its head; see `models.task_networks`.

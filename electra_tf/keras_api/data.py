@@ -121,8 +121,8 @@ class PretrainingData:
     @classmethod
     def open(
         cls,
-        source: str,
-        vocab_path: str | None = None,
+        source: files.AnyPath,
+        vocab_path: files.AnyPath | None = None,
         skip_corrupt: bool = False,
         lower_case: bool = True,
         strip_accents: bool | None = None,
@@ -141,6 +141,7 @@ class PretrainingData:
           UserError: no examples, no vocabulary, or two that differ; or text
             that was treated otherwise, as the manifest says.
         """
+        source = os.fspath(source)
         if not manifest.is_finished(source):
             # Raises an error that explains what is missing.
             found = reader.find_examples(source, skip_corrupt=skip_corrupt)

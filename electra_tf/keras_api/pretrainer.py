@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import keras
 
 from electra_tf import config as configs
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.hub import directory
 from electra_tf.hub.aside import written_aside
 from electra_tf.hub.checkpoint import Report
@@ -36,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 P = TypeVar("P", bound="ElectraPretrainer")
 
-AnyVocab = str | Vocab
+AnyVocab = AnyPath | Vocab
 # Sections of settings: objects, or mappings with some of their keys.
 AnyModel = Mapping[str, Any] | ModelConfig | None
 AnyGenerator = Mapping[str, Any] | GeneratorConfig | None
@@ -202,7 +204,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
                 "tokenizer: give the tokenizer, or the vocabulary, that the "
                 "data was built with"
             )
-        if isinstance(vocab, str):
+        if not isinstance(vocab, Vocab):
             vocab = load_vocab(vocab)
         return cls._create(
             settings, vocab, lower_case, strip_accents, vocab_rows
@@ -211,13 +213,13 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
     @classmethod
     def from_pretrained(
         cls: type[P],
-        path: str | Sequence[str],
+        path: AnyPath | Sequence[AnyPath],
         *,
         config: configs.Config = None,
         overrides: configs.Overrides = (),
         vocab: AnyVocab | None = None,
         source_overrides: Mapping[str, str] | None = None,
-        extend_vocab: str | None = None,
+        extend_vocab: AnyPath | None = None,
         model: AnyModel = None,
         generator: AnyGenerator = None,
         masking: AnyMasking = None,
@@ -253,7 +255,8 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
           UserError: the checkpoint is missing or incomplete, or the settings
             are of other networks.
         """
-        paths = [path] if isinstance(path, str) else list(path)
+        one = isinstance(path, str) or not isinstance(path, Sequence)
+        paths: Any = [path] if one else path
         checkpoint = start.read(paths, source_overrides, vocab, extend_vocab)
         about = checkpoint.config
         if checkpoint.vocab is None:
@@ -385,7 +388,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
             optimizer = loss_scaled(make_optimizer(train), train.precision)
         super().compile(optimizer, jit_compile, **options)
 
-    def save_pretrained(self, path: str, step: int | None = None) -> None:
+    def save_pretrained(self, path: AnyPath, step: int | None = None) -> None:
         """Writes both networks, vocabulary and settings as a model directory.
 
         `from_pretrained`, fine-tuning, `convert` and `evaluate_pretraining`
@@ -411,7 +414,7 @@ class ElectraPretrainer(pretrainer.ElectraPretrainer):
                 step = int(self.optimizer.iterations.numpy())
         record = configs.to_dict(self.settings)
         record["vocab_fingerprint"] = self.vocab.fingerprint()
-        self.save_as_run(path, record, step)
+        self.save_as_run(os.fspath(path), record, step)
 
     def save_as_run(self, path: str, record: dict[str, Any], step: int) -> None:
         """Writes a model directory like the one at the end of a run.

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from electra_tf import files
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.hub import directory, loading, vocab_extension
 from electra_tf.hub.checkpoint import Checkpoint, Lazy, Report, shapes_of
 from electra_tf.hub.config import DirectoryConfig
@@ -33,10 +35,10 @@ _TABLES, _GENERATOR_TABLES = "embeddings/", "generator/embeddings/"
 
 
 def read(
-    paths: Sequence[str],
+    paths: Sequence[AnyPath],
     overrides: Mapping[str, str] | None = None,
-    vocab: str | Vocab | None = None,
-    extend_vocab: str | None = None,
+    vocab: AnyPath | Vocab | None = None,
+    extend_vocab: AnyPath | None = None,
     with_optimizer: bool = False,
 ) -> Checkpoint:
     """Opens the checkpoint to start from, of any format.
@@ -60,7 +62,7 @@ def read(
         checkpoint = _joined(checkpoint, other)
     if extend_vocab is None:
         return checkpoint
-    return vocab_extension.extended(checkpoint, extend_vocab)
+    return vocab_extension.extended(checkpoint, os.fspath(extend_vocab))
 
 
 def _with_slots(checkpoint: Checkpoint) -> Checkpoint:

@@ -1,6 +1,7 @@
 """Provides the tokenizer as a Keras layer: `electra_tf.Tokenizer`."""
 
 import numbers
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -8,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.hub import loading
 from electra_tf.text import detokenize
 from electra_tf.text import tokenizer as wordpiece
@@ -71,7 +73,7 @@ class Tokenizer(keras.layers.Layer):
 
     def __init__(
         self,
-        vocab: "AnyTokenizer | str | Vocab | Sequence[str]",
+        vocab: "AnyTokenizer | AnyPath | Vocab | Sequence[str]",
         lower_case: bool | None = None,
         strip_accents: bool | None = None,
         *,
@@ -93,7 +95,7 @@ class Tokenizer(keras.layers.Layer):
                 if strip_accents is None:
                     strip_accents = vocab.strip_accents
             vocab = vocab.vocab
-        elif not isinstance(vocab, str | Vocab):
+        elif not isinstance(vocab, str | os.PathLike | Vocab):
             given = {"vocab": vocab, "added_tokens": added_tokens}
             vocab = Vocab.from_config(given)
         self.graph_tokenizer: wordpiece.Tokenizer = wordpiece.Tokenizer(
@@ -131,7 +133,7 @@ class Tokenizer(keras.layers.Layer):
         self.built = True
 
     @classmethod
-    def from_pretrained(cls, path: str, **settings: Any) -> "Tokenizer":
+    def from_pretrained(cls, path: AnyPath, **settings: Any) -> "Tokenizer":
         """Makes the layer with a checkpoint's vocabulary and casing.
 
         Args:

@@ -224,7 +224,7 @@ def _check_characters(value: Any) -> None:
 
 
 def load(
-    path: str,
+    path: files.AnyPath,
     *,
     task: str | None = None,
     options: Any = None,

@@ -49,6 +49,11 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
             kinds = _kinds(hints[name])
             if isinstance(value, os.PathLike) and kinds & {str, list}:
                 bound.arguments[name] = value = os.fspath(value)
+            elif isinstance(value, list | tuple) and list in kinds:
+                bound.arguments[name] = value = tuple(
+                    os.fspath(one) if isinstance(one, os.PathLike) else one
+                    for one in value
+                )
             if isinstance(value, str) and list in kinds and str not in kinds:
                 bound.arguments[name] = value = (value,)  # not its letters
             expected = _wrong(value, kinds)

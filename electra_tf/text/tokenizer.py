@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.text import detokenize, normalize, source_map
 from electra_tf.text.added_tokens import Splitter
 from electra_tf.text.ascii_words import AsciiWords
@@ -69,7 +70,7 @@ class Tokenizer(tf.Module):
 
     def __init__(
         self,
-        vocab_file: str | Vocab,
+        vocab_file: AnyPath | Vocab,
         lower_case: bool = True,
         strip_accents: bool | None = None,
     ):

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -161,7 +162,7 @@ def _beside(path: str) -> str:
     )
 
 
-def load_vocab(path: str) -> Vocab:
+def load_vocab(path: files.AnyPath) -> Vocab:
     """Reads a vocabulary file: UTF-8, one token per line, CRLF accepted.
 
     A byte order mark before the first token is skipped; one of UTF-16 is
@@ -173,6 +174,7 @@ def load_vocab(path: str) -> Vocab:
         white space around a token, or empty lines, or lacks a special token.
         Line numbers, from 1, are named.
     """
+    path = os.fspath(path)
     tokens = read_tokens(path)
     added: tuple[AddedToken, ...] = ()
     if files.exists(_beside(path)):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.generation import loading
 from electra_tf.generation.scoring import Scorer
 from electra_tf.hub import config as directory_configs
@@ -90,12 +91,12 @@ class ReplacedTokenDetector(TokenModel):
     @classmethod
     def from_pretrained(
         cls: type[D],
-        path: str,
+        path: AnyPath,
         *,
         mask_prob: float | None = None,
         masking: Mapping[str, Any] | MaskingConfig | None = None,
         max_seq_length: int | None = None,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,

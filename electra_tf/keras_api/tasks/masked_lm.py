@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.generation import filling, loading
 from electra_tf.hub import pretrained
 from electra_tf.keras_api.preprocessors import MaskPreprocessor
@@ -63,12 +64,12 @@ class MaskedLM(TokenModel):
     @classmethod
     def from_pretrained(
         cls: type[L],
-        path: str,
+        path: AnyPath,
         *,
         mask_prob: float | None = None,
         masking: Mapping[str, Any] | MaskingConfig | None = None,
         max_seq_length: int | None = None,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,

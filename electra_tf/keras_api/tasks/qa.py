@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from electra_tf import columns
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.keras_api.preprocessors import QueryPreprocessor
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
@@ -64,13 +65,13 @@ class QuestionAnswerer(TaskModel):
     @classmethod
     def from_pretrained(
         cls: type[Q],
-        path: str,
+        path: AnyPath,
         *,
         unanswerable: bool = False,
         max_seq_length: int | None = None,
         options: Mapping[str, Any] | None = None,
         new_head: bool = False,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,

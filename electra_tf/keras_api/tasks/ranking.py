@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.keras_api.preprocessors import QueryPreprocessor
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
@@ -67,12 +68,12 @@ class CrossEncoder(TaskModel):
     @classmethod
     def from_pretrained(
         cls: type[X],
-        path: str,
+        path: AnyPath,
         *,
         max_seq_length: int | None = None,
         options: Mapping[str, Any] | None = None,
         new_head: bool = False,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,

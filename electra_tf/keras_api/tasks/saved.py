@@ -4,6 +4,7 @@ import abc
 import copy
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from electra_tf import config as configs
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.finetuning import settings as finetune_settings
 from electra_tf.finetuning import start as starts
 from electra_tf.finetuning.start import Start
@@ -35,7 +37,7 @@ class Given:
 
     options: Mapping[str, Any] | None = None
     max_seq_length: int | None = None
-    vocab: str | None = None
+    vocab: AnyPath | None = None
     overrides: Mapping[str, Any] | None = None
     load_weights: bool = True
     seed: int = 42
@@ -92,7 +94,7 @@ class SavedTask(Adaptable, CompiledTask):
     @classmethod
     def _open(
         cls: type[M],
-        path: str,
+        where: AnyPath,
         task: str,
         state: Mapping[str, Any] | None,
         given: "Given",
@@ -101,7 +103,7 @@ class SavedTask(Adaptable, CompiledTask):
         """Opens a checkpoint, for a new task or for its own task.
 
         Args:
-          path: the checkpoint.
+          where: the checkpoint.
           task: the name of the new task.
           state: state of the new task, with its labels; None takes task,
             options and state of the checkpoint.
@@ -113,6 +115,7 @@ class SavedTask(Adaptable, CompiledTask):
           UserError: the checkpoint cannot be opened, or has no task of this
             kind.
         """
+        path = os.fspath(where)
         shape, others = {}, {}
         for key, value in (given.overrides or {}).items():
             section, _, field = key.partition(".")
@@ -189,7 +192,7 @@ class SavedTask(Adaptable, CompiledTask):
         return found
 
     @classmethod
-    def kept(cls, path: str, argument: str, given: Any, there: Any) -> None:
+    def kept(cls, path: AnyPath, argument: str, given: Any, there: Any) -> None:
         """Refuses an argument that changes what a fine-tuned model has learned.
 
         Args:
@@ -291,7 +294,7 @@ class SavedTask(Adaptable, CompiledTask):
             filepath, format, verbose, input_signature=input_signature, **named
         )
 
-    def save_pretrained(self, path: str) -> None:
+    def save_pretrained(self, path: AnyPath) -> None:
         """Writes a model directory, as the command `finetune` does.
 
         `electra_tf.load`, `finetune`, `evaluate`, `predict`, `convert`,

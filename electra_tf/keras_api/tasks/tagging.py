@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.keras_api.preprocessors import WordPreprocessor
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
@@ -56,13 +57,13 @@ class TokenClassifier(TaskModel):
     @classmethod
     def from_pretrained(
         cls: type[T],
-        path: str,
+        path: AnyPath,
         *,
         labels: Sequence[str] | None = None,
         num_classes: int | None = None,
         max_seq_length: int | None = None,
         options: Mapping[str, Any] | None = None,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,

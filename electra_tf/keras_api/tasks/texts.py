@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.keras_api.tasks import inputs
 from electra_tf.keras_api.tasks.base import TaskModel
 from electra_tf.keras_api.tasks.saved import Given
@@ -134,14 +135,14 @@ class TextClassifier(_TextModel):
     @classmethod
     def from_pretrained(
         cls: type[C],
-        path: str,
+        path: AnyPath,
         *,
         labels: Sequence[str] | None = None,
         num_classes: int | None = None,
         multi_label: bool = False,
         max_seq_length: int | None = None,
         options: Mapping[str, Any] | None = None,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,
@@ -364,13 +365,13 @@ class TextRegressor(_TextModel):
     @classmethod
     def from_pretrained(
         cls: type[R],
-        path: str,
+        path: AnyPath,
         *,
         scale: float | None = None,
         max_seq_length: int | None = None,
         options: Mapping[str, Any] | None = None,
         new_head: bool = False,
-        vocab: str | None = None,
+        vocab: AnyPath | None = None,
         overrides: Mapping[str, Any] | None = None,
         load_weights: bool = True,
         seed: int = 42,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from electra_tf import config as configs
 from electra_tf.errors import UserError
+from electra_tf.files import AnyPath
 from electra_tf.finetuning.fine_tuner import StepPlan
 from electra_tf.generation import loading
 from electra_tf.hub import config as directory_configs
@@ -209,7 +210,7 @@ class TokenModel(TaskModel):
         salted = randomness.salted(keys, _MASK)
         return masking.mask(fixed, self.masking, special, salted), keys
 
-    def save_pretrained(self, path: str) -> None:
+    def save_pretrained(self, path: AnyPath) -> None:
         """Writes the network as a model directory.
 
         Args:
@@ -322,7 +323,7 @@ def per_row(
     return tf.reduce_sum(loss * weights, axis=1) * count / total
 
 
-def check_vocab(path: str, network: Any) -> None:
+def check_vocab(path: AnyPath, network: Any) -> None:
     """Refuses a network that was loaded without a vocabulary.
 
     Args:
