@@ -47,13 +47,8 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
         hints = typing.get_type_hints(recipe, include_extras=True)
         for name, value in bound.arguments.items():
             kinds = _kinds(hints[name])
-            if isinstance(value, os.PathLike) and kinds & {str, list}:
-                bound.arguments[name] = value = os.fspath(value)
-            elif isinstance(value, list | tuple) and list in kinds:
-                bound.arguments[name] = value = tuple(
-                    os.fspath(one) if isinstance(one, os.PathLike) else one
-                    for one in value
-                )
+            if kinds & {str, list}:
+                bound.arguments[name] = value = _texts(value)
             if isinstance(value, str) and list in kinds and str not in kinds:
                 bound.arguments[name] = value = (value,)  # not its letters
             expected = _wrong(value, kinds)
@@ -66,6 +61,16 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
         return recipe(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _texts(value: Any) -> Any:
+    """Returns paths, or a list that has some, as texts; else the value."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    paths = isinstance(value, list | tuple) and any(
+        isinstance(one, os.PathLike) for one in value
+    )
+    return [_texts(one) for one in value] if paths else value
 
 
 def _plain(value: Any) -> Any:
