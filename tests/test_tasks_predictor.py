@@ -73,6 +73,17 @@ def test_half_characters_are_reported_by_their_item(loaded, item):
         loaded.predict(["fine", item])
 
 
+def test_half_characters_of_a_programs_rows_are_one_error(loaded):
+    found = row_answers.RowAnswers(loaded).answer_elements(
+        ["fine", {"text": "an emoji \ud83d cut", "id": 2}, "good"]
+    )
+    assert [set(row) for row in found[::2]] == [
+        {"text", "label", "probabilities"}
+    ] * 2
+    assert set(found[1]) == {"text", "id", "error"}
+    assert "character 10 is half of a surrogate pair" in found[1]["error"]
+
+
 def test_it_predicts_for_lists(loaded, model):
     texts = ["the cat sat", "a house", "", "not that " * 30]
     answers = loaded.predict(texts[:2] + texts[3:])
@@ -263,6 +274,23 @@ def test_rows_repeat_the_input_and_bad_rows_do_not_stop_the_file(
     assert (done.rows, done.errors) == (4, 2)
     assert done.first_error == second["error"]
     assert not os.path.exists(f"{target}.partial")
+
+
+@pytest.mark.parametrize("bad", ['"\\ud83d"', '["\\ud83d"]', "5"])
+def test_a_bad_element_of_a_json_array_is_an_error_in_its_row(
+    loaded, tmp_path, bad
+):
+    """A half character within a list, which is repeated, ended the file."""
+    source, target = str(tmp_path / "in.json"), str(tmp_path / "out.jsonl")
+    bad = bad if bad == "5" else f'{{"text": "a cat", "more": {bad}}}'
+    with open(source, "w") as file:
+        file.write(f'[{{"text": "a cat"}}, {bad}, {{"text": "a dog"}}]')
+    done = row_answers.predict_file(loaded, source, target)
+    assert (done.rows, done.errors) == (3, 1)
+    one, two, three = read_jsonl(target)
+    assert "error" not in one | three and three["text"] == "a dog"
+    assert two == {"error": done.first_error}
+    assert done.first_error.startswith(f"{source}:[1]: ")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "tsv"])

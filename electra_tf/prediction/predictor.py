@@ -24,6 +24,7 @@ from electra_tf.tasks.features import INPUTS, Features, check_lengths
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text import surrogates
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.unknown import UnknownShare, unknown_share
 from electra_tf.training.workers import WHOLE, Workers
@@ -131,7 +132,12 @@ class Predictor:
             try:
                 if isinstance(row, BadRow):
                     raise UserError(f"{place}: {row.message}")
-                examples[i] = self.task.example(row, place)
+                example = self.task.example(row, place)
+                for text in self.task.texts(example):
+                    half = surrogates.half_of_pair(text)
+                    if half is not None:
+                        raise UserError(f"{place}: {half}")
+                examples[i] = example
             except UserError as error:
                 found[i] = {"error": str(error)}
         answers = self._answers(list(examples.values()))
@@ -204,15 +210,9 @@ class Predictor:
 def _check_characters(value: Any) -> None:
     """Refuses texts with lone surrogates, which tokenizers cannot take."""
     if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"character {error.start + 1} is half of a surrogate pair "
-                f"(\\u{ord(value[error.start]):04x}), which no text may hold; "
-                "was an emoji cut in two? Leave it out, as with "
-                "text.encode('utf-8', 'ignore').decode()"
-            ) from error
+        half = surrogates.half_of_pair(value)
+        if half is not None:
+            raise UserError(half)
     elif isinstance(value, Mapping):
         for inner in value.values():
             _check_characters(inner)
