@@ -175,7 +175,7 @@ def export(
       float16: store the weights in half the bytes; outputs differ by 3 % at
         most, usually by much less
       optimize: freeze the weights into the graph, which runs faster on a CPU;
-        outputs differ by 1e-5 at most
+        outputs differ by 1e-5 at most, those above 1 by that share of them
       bfloat16: with --optimize: multiply matrices in bfloat16, for servers
         whose processors have instructions for it (avx512_bf16 or amx_bf16 in
         /proc/cpuinfo), where it is faster; elsewhere it is slower; outputs
