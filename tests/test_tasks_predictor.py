@@ -541,6 +541,38 @@ def test_flags_without_an_effect_are_refused(model, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "in.csv"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("columns", ["label", "text"]), ("delimiter", ";"), ("format", "csv")],
+)
+def test_options_of_the_data_do_not_read_the_input(
+    tmp_path, tiny_vocab_file, name, value
+):
+    """They had no effect: without a header a row was taken for one."""
+    model = serving_models.fine_tuned(
+        tmp_path / "model", tiny_vocab_file, "classification"
+    )
+    source = str(tmp_path / "rows.tsv")
+    with open(source, "w") as file:
+        file.write("1\tthe cat\n2\ta dog\n")
+    target = str(tmp_path / "out.jsonl")
+    for given in (
+        {"overrides": {f"options.{name}": value}},
+        {"overrides": [f"options.{name}={json.dumps(value)}"]},
+        {"options": {name: value}},
+    ):
+        with pytest.raises(UserError, match="so give that") as error:
+            electra_tf.predict(model, source, target, **given)
+        assert f"--{name}" in str(error.value)
+    assert not os.path.exists(target)
+    done = electra_tf.predict(model, source, target)
+    assert "(predict: --columns)" in done.first_error
+    done = electra_tf.predict(
+        model, source, target, columns="id,text", overwrite=True
+    )
+    assert (done.rows, done.errors) == (2, 0)
+
+
 def test_a_failed_start_leaves_nothing(model, tmp_path):
     empty = write(tmp_path / "empty.jsonl", "")
     with pytest.raises(UserError, match="holds no rows"):
