@@ -812,9 +812,11 @@ def test_splits(model, tmp_path):
     (tmp_path / "t" / "test.tsv").write_text("text\tlabel\nthe cat\t\n")
     with pytest.raises(UserError, match="test: has no answers to score"):
         predictor.evaluate(electra_tf.load(model, data=only))
-    predictor.evaluate(
-        electra_tf.load(model, data=only), predictions=str(tmp_path / "q")
+    found = electra_tf.evaluate(
+        model, data=only, split=["test"], predictions=str(tmp_path / "q")
     )
+    assert found.metrics == {"test": {}}
+    assert str(found) == "test: no scores, as its examples have no labels"
     assert (tmp_path / "q/test/predictions.jsonl").exists()
     with pytest.raises(UserError, match="found no split of validation or te"):
         predictor.evaluate(electra_tf.load(model, data=str(tmp_path / "no")))

@@ -372,6 +372,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Evaluates splits; returns split -> metric -> value.
 
+    A split without answers has no metrics.
+
     Args:
       predictor: the model; its task reads the splits.
       splits: names of splits; by default those for validation, or those for
@@ -401,8 +403,7 @@ def evaluate(
             scores = task.scores(examples, answers)
             if predictions is not None and write:
                 write_predictions(predictions, task, split, examples, answers)
-            if scores:
-                found[split] = {n: float(v) for n, v in scores.items()}
+            found[split] = {n: float(v) for n, v in scores.items()}
         if seen:
             break
     missing = [split for split in splits if split not in seen]
@@ -413,7 +414,7 @@ def evaluate(
             f"task {task.name}: found no split {what}{where}"
             + (_names_of_splits(task, missing[0]) if missing else "")
         )
-    if not found and predictions is None:
+    if not any(found.values()) and predictions is None:
         raise UserError(
             f"task {task.name}: {', '.join(seen)}: has no answers to score "
             "against; for predictions give --predictions=DIR"
