@@ -152,6 +152,14 @@ def test_a_bad_element_of_json_is_one_bad_row(tmp_path, name, bad, message):
     two[0].message.encode("utf-8")
 
 
+@pytest.mark.parametrize("content", ["[]", "[ ]\n", '{"data": []}'])
+def test_json_without_rows(tmp_path, content):
+    path = write(tmp_path / "a.json", content)
+    for options in ({}, {"bad_rows": True}):
+        with pytest.raises(UserError, match=r"a\.json: holds no rows"):
+            list(read_records(path, **options))
+
+
 def test_a_ragged_row_keeps_its_cells(tmp_path):
     path = write(tmp_path / "a.tsv", "id\ttext\tx\n7\thello\n")
     (row,) = rows(path, bad_rows=True)

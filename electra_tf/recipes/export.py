@@ -186,8 +186,8 @@ def export(
       int8: for .tflite files and --litert: store large matrices in 8 bits and
         multiply in 8 bits, which is a quarter of the size and several times as
         fast; outputs differ a little
-      data: with --int8: the task's data, with labels; prints metrics of float32
-        and int8 on its validation split
+      data: with --format=tflite --int8: the task's data, with labels; prints
+        metrics of float32 and int8 on its validation split
       explain: add a signature explain to a classifier or regressor of texts,
         which returns what each token contributes; the page of serve shows it
       format: format to write: a SavedModel, model.onnx or one .tflite file

@@ -91,7 +91,7 @@ def numbered(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
             kind = type(row).__name__
             yield number, f"expected an object, got {kind}"
     if number < 0:
-        raise _no_rows(path)
+        raise UserError(f"{path}: holds no rows")
 
 
 def half_characters(row: Mapping[str, Any]) -> str | None:
