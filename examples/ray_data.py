@@ -24,7 +24,9 @@ class Answers:
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Adds the columns of the answers, in place of such columns there."""
-        found = pd.DataFrame(self._model.predict(rows.to_dict("records")))
+        # A null, or an empty text, is an `error` in its row alone.
+        given = [(row, "row") for row in rows.to_dict("records")]
+        found = pd.DataFrame(self._model.predict_rows(given))
         kept = rows.reset_index(drop=True).drop(
             columns=found.columns, errors="ignore"
         )

@@ -18,19 +18,24 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import pandas_udf
 
+SCHEMA = "label string, probabilities map<string, double>, error string"
+NAMES = ["label", "probabilities", "error"]
+
 
 def answers(model: str) -> Callable[..., Any]:
-    """Returns a UDF: a column of texts -> label and probabilities."""
+    """Returns a UDF: a column of texts -> label and probabilities, or error."""
 
-    @pandas_udf("label string, probabilities map<string, double>")
+    @pandas_udf(SCHEMA)
     def answer(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         for texts in batches:
             # By the name of its module, so that what it keeps stays there.
             from spark_udf import loaded
 
-            found = loaded(model).predict(texts.tolist())
-            # Columns by name: an empty batch has no answer to take them from.
-            yield pd.DataFrame(found, columns=["label", "probabilities"])
+            # A null, or an empty text, is an error in its row alone.
+            rows = [({"text": text}, "row") for text in texts]
+            found = loaded(model).predict_rows(rows)
+            values = [[row.get(name) for name in NAMES] for row in found]
+            yield pd.DataFrame(values, columns=NAMES, dtype=object)
 
     return answer
 

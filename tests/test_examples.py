@@ -179,13 +179,15 @@ def test_notebooks_have_outputs(path):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, tiny_vocab_file):
-    """A classifier, 50 rows, and their predictions."""
+    """A classifier, 52 rows, and the predictions of those with a text."""
     folder = tmp_path_factory.mktemp("collections")
     model = serving_models.fine_tuned(
         str(folder / "model"), tiny_vocab_file, "classification"
     )
     rows = [{"id": i, "text": f"the cat {i % 7} a mat"} for i in range(50)]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    none = [{"id": 50, "text": None}, {"id": 51, "text": ""}]
+    lines = map(json.dumps, rows[:20] + none + rows[20:])
+    (folder / "rows.jsonl").write_text("\n".join(lines))
     answers = electra_tf.load(model).predict([row["text"] for row in rows])
     made = [row | answer for row, answer in zip(rows, answers)]
     return folder, json.loads(json.dumps(made))
@@ -222,7 +224,11 @@ def test_large_collections(name, needs, more, classifier, tmp_path):
     paths = [*tmp_path.glob("answers/*.json"), *tmp_path.glob("answers*.jsonl")]
     lines = [line for path in paths for line in path.read_text().splitlines()]
     rows = sorted(map(json.loads, lines), key=lambda row: row["id"])
+    for row in (rows.pop(), rows.pop()):
+        assert row["error"].startswith("row: ") and "'text'" in row["error"]
+        assert row.get("label") is None and not row.get("text")
     for row, answer in zip(rows, expected, strict=True):
+        assert row.pop("error", None) is None
         shares = row.pop("probabilities")  # pandas writes 15 digits
         assert shares == pytest.approx(answer["probabilities"], rel=1e-13)
         assert row == {n: v for n, v in answer.items() if n in row}

@@ -41,11 +41,12 @@ def _free_port():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, tiny_vocab_file):
-    """Exports of a classifier and of a regressor, by name."""
+    """Exports of a classifier, a regressor and a ranker, by name."""
     folder = tmp_path_factory.mktemp("exported")
     found = {}
     for name, signature in (
         ("classification", "classification"), ("regression", "regression"),
+        ("ranking", "regression"),
     ):  # fmt: skip
         run = serving_models.fine_tuned(folder / name, tiny_vocab_file, name)
         opened = servable.of_predictor(electra_tf.load(run))
@@ -98,13 +99,17 @@ def ports(request, toy):
         yield found
 
 
-def _said(script, *arguments):
-    done = subprocess.run(
+def _run(script, *arguments):
+    return subprocess.run(
         [sys.executable, str(CLIENTS / script), *arguments],
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def _said(script, *arguments):
+    done = _run(script, *arguments)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -133,12 +138,16 @@ def test_grpc(ports):
 
 @pytest.mark.slow  # exports models, and the script imports TensorFlow
 @pytest.mark.parametrize("kind", ["electra-tf", "tensorflow"])
-@pytest.mark.parametrize("name", ["classification", "regression"])
+@pytest.mark.parametrize("name", ["classification", "regression", "ranking"])
 def test_classify_and_regress(kind, name, exported):
     """Classify and Regress give the model's predictions, by gRPC and REST."""
-    texts = ["the cat sat on the mat.", "", "a dog"]
+    texts = ["the cat sat on the mat.", "", "a dog", "{curly", '"quoted"']
     run = exported[name].parent.parent / name
-    wanted = electra_tf.load(str(run)).predict(texts)
+    items = texts
+    if name == "ranking":
+        items = [{"query": "the cat", "passage": text} for text in texts]
+        texts = list(map(json.dumps, items))
+    wanted = electra_tf.load(str(run)).predict(items)
     with _served(kind, exported[name]) as (grpc_port, port):
         by_rest = _said(
             "classify_rest_client.py", f"http://127.0.0.1:{port}", name, *texts
@@ -149,10 +158,47 @@ def test_classify_and_regress(kind, name, exported):
     for found in (by_rest, by_grpc):
         assert len(found) == len(texts)
         for row, answer in zip(found, wanted):
-            if name == "regression":
+            if name != "classification":
                 assert row == pytest.approx(answer["score"], abs=1e-5)
                 continue
             labels, shares = zip(*row)
             assert labels == tuple(answer["probabilities"])
             known = list(answer["probabilities"].values())
             assert shares == pytest.approx(known, abs=1e-5)
+
+
+def test_other_models_and_refusals_are_told(ports):
+    url = f"http://127.0.0.1:{ports[1]}"
+    done = _run("classify_rest_client.py", url, "toy", "a text")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "toy has neither of classification, regression" in done.stderr
+    assert "'serving_default'" in done.stderr
+    done = _run("classify_rest_client.py", url, "nothing", "a text")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "404" in done.stderr and "nothing" in done.stderr
+
+
+@pytest.mark.slow  # the script imports gRPC's messages, and so TensorFlow
+def test_other_models_are_told_by_grpc(ports):
+    address = f"127.0.0.1:{ports[0]}"
+    done = _run("classify_grpc_client.py", address, "toy", "a text")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "toy has neither of classification, regression" in done.stderr
+
+
+def test_a_version_that_is_not_loaded_is_not_asked(ports, toy):
+    (toy / "4").mkdir()
+    (toy / "4" / "saved_model.pb").write_bytes(b"damaged")
+    url = f"http://127.0.0.1:{ports[1]}"
+    try:
+        deadline = time.monotonic() + 60
+        while (
+            b"END" not in urllib.request.urlopen(f"{url}/v1/models/toy").read()
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (result,) = _said("rest_client.py", url, "toy", *TEXTS)
+    finally:
+        shutil.rmtree(toy / "4")
+    assert sorted(result["states"]) == ["AVAILABLE", "END"]
+    assert result["outputs"]["score"] == [7.0, 5.0]

@@ -17,6 +17,7 @@ import tensorflow as tf
 import electra_tf
 from electra_tf.cli import app
 from electra_tf.errors import UserError
+from electra_tf.recipes import client as client_recipe
 from electra_tf.serving.client import ServingError
 from electra_tf.serving.rest_client import RestApi
 from electra_tf.serving.server.limits import Limits
@@ -163,7 +164,11 @@ def test_mistakes_of_the_command(server, tmp_path, capsys):
     rows.write_text('"a"\n{\n')
     fails("not both", "--text=a", f"--input={rows}")
     fails("line 2 is not JSON", f"--input={rows}")
-    fails("No such file", f"--input={tmp_path / 'no'}")
+    missing = tmp_path / "no"
+    fails(f"--input: {missing}: No such file", f"--input={missing}")
+    with pytest.raises(UserError, match=r"--input: .*No such file"):
+        client_recipe.client(server.url, input=str(missing))
+    fails(f"--output: {tmp_path}: is a dir", "--text=a", f"--output={tmp_path}")
     packed = tmp_path / "answers.jsonl.gz"
     fails("ends in .jsonl", "--text=a", f"--output={packed}")
     assert not packed.exists()

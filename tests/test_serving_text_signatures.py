@@ -258,6 +258,7 @@ def test_the_description(models):
         assert 3 <= len(about["examples"]) <= 5
         assert all(tuple(e) == columns(name) for e in about["examples"])
         labels = opened.labels
+        assert (labels is None) == (name in ("regression", "ranking"))
         assert about["labels"] == (None if labels is None else list(labels))
         assert text_signatures.reads_pairs(opened.predictor.task) == (
             name in PAIRED

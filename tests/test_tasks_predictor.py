@@ -73,6 +73,17 @@ def test_half_characters_are_reported_by_their_item(loaded, item):
         loaded.predict(["fine", item])
 
 
+def test_half_characters_of_a_programs_rows_are_one_error(loaded):
+    found = row_answers.RowAnswers(loaded).answer_elements(
+        ["fine", {"text": "an emoji \ud83d cut", "id": 2}, "good"]
+    )
+    assert [set(row) for row in found[::2]] == [
+        {"text", "label", "probabilities"}
+    ] * 2
+    assert set(found[1]) == {"text", "id", "error"}
+    assert "character 10 is half of a surrogate pair" in found[1]["error"]
+
+
 def test_it_predicts_for_lists(loaded, model):
     texts = ["the cat sat", "a house", "", "not that " * 30]
     answers = loaded.predict(texts[:2] + texts[3:])
@@ -263,6 +274,23 @@ def test_rows_repeat_the_input_and_bad_rows_do_not_stop_the_file(
     assert (done.rows, done.errors) == (4, 2)
     assert done.first_error == second["error"]
     assert not os.path.exists(f"{target}.partial")
+
+
+@pytest.mark.parametrize("bad", ['"\\ud83d"', '["\\ud83d"]', "5"])
+def test_a_bad_element_of_a_json_array_is_an_error_in_its_row(
+    loaded, tmp_path, bad
+):
+    """A half character within a list, which is repeated, ended the file."""
+    source, target = str(tmp_path / "in.json"), str(tmp_path / "out.jsonl")
+    bad = bad if bad == "5" else f'{{"text": "a cat", "more": {bad}}}'
+    with open(source, "w") as file:
+        file.write(f'[{{"text": "a cat"}}, {bad}, {{"text": "a dog"}}]')
+    done = row_answers.predict_file(loaded, source, target)
+    assert (done.rows, done.errors) == (3, 1)
+    one, two, three = read_jsonl(target)
+    assert "error" not in one | three and three["text"] == "a dog"
+    assert two == {"error": done.first_error}
+    assert done.first_error.startswith(f"{source}:[1]: ")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "tsv"])
@@ -513,6 +541,38 @@ def test_flags_without_an_effect_are_refused(model, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"in.jsonl", "in.csv"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("columns", ["label", "text"]), ("delimiter", ";"), ("format", "csv")],
+)
+def test_options_of_the_data_do_not_read_the_input(
+    tmp_path, tiny_vocab_file, name, value
+):
+    """They had no effect: without a header a row was taken for one."""
+    model = serving_models.fine_tuned(
+        tmp_path / "model", tiny_vocab_file, "classification"
+    )
+    source = str(tmp_path / "rows.tsv")
+    with open(source, "w") as file:
+        file.write("1\tthe cat\n2\ta dog\n")
+    target = str(tmp_path / "out.jsonl")
+    for given in (
+        {"overrides": {f"options.{name}": value}},
+        {"overrides": [f"options.{name}={json.dumps(value)}"]},
+        {"options": {name: value}},
+    ):
+        with pytest.raises(UserError, match="so give that") as error:
+            electra_tf.predict(model, source, target, **given)
+        assert f"--{name}" in str(error.value)
+    assert not os.path.exists(target)
+    done = electra_tf.predict(model, source, target)
+    assert "(predict: --columns)" in done.first_error
+    done = electra_tf.predict(
+        model, source, target, columns="id,text", overwrite=True
+    )
+    assert (done.rows, done.errors) == (2, 0)
+
+
 def test_a_failed_start_leaves_nothing(model, tmp_path):
     empty = write(tmp_path / "empty.jsonl", "")
     with pytest.raises(UserError, match="holds no rows"):
@@ -752,9 +812,11 @@ def test_splits(model, tmp_path):
     (tmp_path / "t" / "test.tsv").write_text("text\tlabel\nthe cat\t\n")
     with pytest.raises(UserError, match="test: has no answers to score"):
         predictor.evaluate(electra_tf.load(model, data=only))
-    predictor.evaluate(
-        electra_tf.load(model, data=only), predictions=str(tmp_path / "q")
+    found = electra_tf.evaluate(
+        model, data=only, split=["test"], predictions=str(tmp_path / "q")
     )
+    assert found.metrics == {"test": {}}
+    assert str(found) == "test: no scores, as its examples have no labels"
     assert (tmp_path / "q/test/predictions.jsonl").exists()
     with pytest.raises(UserError, match="found no split of validation or te"):
         predictor.evaluate(electra_tf.load(model, data=str(tmp_path / "no")))

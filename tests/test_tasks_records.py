@@ -122,6 +122,44 @@ def test_bad_rows(tmp_path, name, content, line, message, later_rows):
     assert len(found) == later_rows + 1
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("5", "expected an object, got int"),
+        ('{"a": "\\ud800"}', "'a' holds half of a surrogate pair"),
+        ('{"b": ["c", "\\ud800"]}', "'b' holds half of a surrogate pair"),
+        ('{"é": {"d": "\\udfff"}}', "'é' holds half of a surrogate pair"),
+        ('{"\\ud83d": 1}', "'\\ud83d' holds half of a surrogate pair"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.json", "wrapped.json", "a.jsonl"])
+def test_a_bad_element_of_json_is_one_bad_row(tmp_path, name, bad, message):
+    elements = ['{"a": "x \\ud83d\\ude00"}', bad, '{"a": 2}']
+    text, place = "\n".join(elements), ":2"
+    if name != "a.jsonl":
+        text, place = f"[{', '.join(elements)}]", ":[1]"
+    if name == "wrapped.json":
+        text = f'{{"data": {text}}}'
+    path = write(tmp_path / name, text)
+    with pytest.raises(UserError) as error:
+        rows(path)
+    assert str(error.value).replace(": [", ":[").startswith(f"{path}{place}: ")
+    one, two, three = read_records(path, bad_rows=True)
+    assert (one[0], three[0]) == ({"a": "x \U0001f600"}, {"a": 2})
+    assert isinstance(two[0], BadRow) and two[1] == f"{path}{place}"
+    expected = message.partition(" got ")[2] or message
+    assert expected in two[0].message and two[0].record == {}
+    two[0].message.encode("utf-8")
+
+
+@pytest.mark.parametrize("content", ["[]", "[ ]\n", '{"data": []}'])
+def test_json_without_rows(tmp_path, content):
+    path = write(tmp_path / "a.json", content)
+    for options in ({}, {"bad_rows": True}):
+        with pytest.raises(UserError, match=r"a\.json: holds no rows"):
+            list(read_records(path, **options))
+
+
 def test_a_ragged_row_keeps_its_cells(tmp_path):
     path = write(tmp_path / "a.tsv", "id\ttext\tx\n7\thello\n")
     (row,) = rows(path, bad_rows=True)

@@ -303,11 +303,27 @@ def test_calling_the_graph_tokenizer_and_its_special_tokens(graph):
     assert in_graph(tf.constant(TEXTS)).to_list() == whole
 
 
-@pytest.mark.parametrize("wrong", [[1, 2], [None, "a"], np.array([1.5])])
-def test_values_that_are_not_text_are_reported(layer, graph, wrong):
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ([1, 2], "got 1 as item 1"),
+        ([None, "a"], "got None as item 1"),
+        (["a", "b", None], "got None as item 3"),
+        (np.array([1.5]), "item 1"),
+        (["a", "b \ud83d"], "got item 2: character 3 is half of a surrogate"),
+        (np.array(["a", "\ud83d"]), "got item 2: character 1 is half of a sur"),
+    ],
+)
+def test_values_that_are_not_text_are_reported(layer, graph, wrong, named):
     for tokenizer in (layer, graph):
-        with pytest.raises(UserError, match="the tokenizer takes texts"):
+        with pytest.raises(UserError, match="the tokenizer takes texts") as e:
             tokenizer(wrong)
+        assert named in str(e.value)
+
+
+def test_half_a_character_alone_is_reported(layer):
+    with pytest.raises(UserError, match="got character 2 is half of a surrog"):
+        layer("a\ud83d")
 
 
 def test_symbolic_numbers_and_uneven_pairs_are_reported(layer):

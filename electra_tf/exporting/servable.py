@@ -128,7 +128,7 @@ class Servable:
         labels.
         """
         task = self.predictor.task if self.predictor else None
-        if isinstance(task, TextTask) and task.target.labels is not None:
+        if isinstance(task, TextTask) and task.target.labels:
             return tuple(task.target.labels)
         if isinstance(task, Tagging):
             return tuple(task.state["labels"])

@@ -11,7 +11,7 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.files import AnyPath
 from electra_tf.hub import loading
-from electra_tf.text import detokenize
+from electra_tf.text import detokenize, surrogates
 from electra_tf.text import tokenizer as wordpiece
 from electra_tf.text.tokenizer import Offsets, Texts
 from electra_tf.text.truncation import Side, cut
@@ -382,7 +382,7 @@ def _strings(texts: Any) -> Any:
     except (TypeError, ValueError) as error:
         raise UserError(
             "the tokenizer takes texts; expected str, a list or array of str, "
-            f"or a string tensor, got {texts!r:.60}"
+            f"or a string tensor, {surrogates.got(texts)}"
         ) from error
 
 

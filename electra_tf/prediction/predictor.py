@@ -24,6 +24,7 @@ from electra_tf.tasks.features import INPUTS, Features, check_lengths
 from electra_tf.tasks.records import BadRow
 from electra_tf.tasks.registry import task_class
 from electra_tf.tasks.task import Prediction, Task
+from electra_tf.text import surrogates
 from electra_tf.text.tokenizer import Tokenizer
 from electra_tf.text.unknown import UnknownShare, unknown_share
 from electra_tf.training.workers import WHOLE, Workers
@@ -133,7 +134,12 @@ class Predictor:
             try:
                 if isinstance(row, BadRow):
                     raise UserError(f"{place}: {row.message}")
-                examples[i] = self.task.example(row, place)
+                example = self.task.example(row, place)
+                for text in self.task.texts(example):
+                    half = surrogates.half_of_pair(text)
+                    if half is not None:
+                        raise UserError(f"{place}: {half}")
+                examples[i] = example
             except UserError as error:
                 found[i] = {"error": str(error)}
         answers = self._answers(list(examples.values()))
@@ -206,15 +212,9 @@ class Predictor:
 def _check_characters(value: Any) -> None:
     """Refuses texts with lone surrogates, which tokenizers cannot take."""
     if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"character {error.start + 1} is half of a surrogate pair "
-                f"(\\u{ord(value[error.start]):04x}), which no text may hold; "
-                "was an emoji cut in two? Leave it out, as with "
-                "text.encode('utf-8', 'ignore').decode()"
-            ) from error
+        half = surrogates.half_of_pair(value)
+        if half is not None:
+            raise UserError(half)
     elif isinstance(value, Mapping):
         for inner in value.values():
             _check_characters(inner)
@@ -374,6 +374,8 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Evaluates splits; returns split -> metric -> value.
 
+    A split without answers has no metrics.
+
     Args:
       predictor: the model; its task reads the splits.
       splits: names of splits; by default those for validation, or those for
@@ -403,8 +405,7 @@ def evaluate(
             scores = task.scores(examples, answers)
             if predictions is not None and write:
                 write_predictions(predictions, task, split, examples, answers)
-            if scores:
-                found[split] = {n: float(v) for n, v in scores.items()}
+            found[split] = {n: float(v) for n, v in scores.items()}
         if seen:
             break
     missing = [split for split in splits if split not in seen]
@@ -415,7 +416,7 @@ def evaluate(
             f"task {task.name}: found no split {what}{where}"
             + (_names_of_splits(task, missing[0]) if missing else "")
         )
-    if not found and predictions is None:
+    if not any(found.values()) and predictions is None:
         raise UserError(
             f"task {task.name}: {', '.join(seen)}: has no answers to score "
             "against; for predictions give --predictions=DIR"

@@ -115,7 +115,11 @@ def _of_words(texts: Sequence[str]) -> Iterator[tuple[int, Any]]:
 
 def _of_file(path: str) -> Iterator[tuple[int, Any]]:
     """Yields (line, row) of a file of JSON lines; an error names the line."""
-    with open(path, "rb") as lines:
+    try:
+        opened = open(path, "rb")
+    except OSError as error:
+        raise UserError(f"--input: {path}: {error.strerror}") from error
+    with opened as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -137,6 +141,8 @@ def _written(path: str | None) -> Iterator[IO[str]]:
     if not path:
         yield sys.stdout
         return
+    if os.path.isdir(path):
+        raise UserError(f"--output: {path}: is a directory; name a file")
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "w", encoding="utf-8") as handle:  # a pipe, a device
             yield handle

@@ -175,7 +175,7 @@ def export(
       float16: store the weights in half the bytes; outputs differ by 3 % at
         most, usually by much less
       optimize: freeze the weights into the graph, which runs faster on a CPU;
-        outputs differ by 1e-5 at most
+        outputs differ by 1e-5 at most, those above 1 by that share of them
       bfloat16: with --optimize: multiply matrices in bfloat16, for servers
         whose processors have instructions for it (avx512_bf16 or amx_bf16 in
         /proc/cpuinfo), where it is faster; elsewhere it is slower; outputs
@@ -186,8 +186,8 @@ def export(
       int8: for .tflite files and --litert: store large matrices in 8 bits and
         multiply in 8 bits, which is a quarter of the size and several times as
         fast; outputs differ a little
-      data: with --int8: the task's data, with labels; prints metrics of float32
-        and int8 on its validation split
+      data: with --format=tflite --int8: the task's data, with labels; prints
+        metrics of float32 and int8 on its validation split
       explain: add a signature explain to a classifier or regressor of texts,
         which returns what each token contributes; the page of serve shows it
       format: format to write: a SavedModel, model.onnx or one .tflite file

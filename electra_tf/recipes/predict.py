@@ -17,6 +17,8 @@ __all__ = ["Predicted", "check_settings", "predict", "settings_class"]
 
 
 _UNANSWERED = 3
+# Options that say how --data is read, which have flags here.
+_READING = ("columns", "delimiter", "format")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +172,7 @@ def predict(
         model, task=task, options=options, overrides=overrides,
         batch_size=batch_size, engine=engine, int8=int8,
     )  # fmt: skip
+    _check_reading(loaded.task.options, overrides, options)
     line = RowProgress(files.size(input), progress)
     try:
         done = row_answers.predict_file(
@@ -183,6 +186,30 @@ def predict(
     if loaded.unknown.notable:
         note(f"{input}: {loaded.unknown}")
     return Predicted(output, done.rows, done.errors, done.first_error)
+
+
+def _check_reading(own: Any, overrides: Overrides, options: Any) -> None:
+    """Refuses options of --data, which would not change how --input is read.
+
+    Args:
+      own: the options of the task.
+      overrides: see `predict`.
+      options: see `predict`.
+    """
+    from electra_tf.tasks.splits import TableOptions
+
+    if not isinstance(own, TableOptions):
+        return
+    words = [overrides] if isinstance(overrides, str) else overrides
+    keys = [word.partition("=")[0].strip() for word in words]
+    if isinstance(options, Mapping):
+        keys += [f"options.{name}" for name in options]
+    for name in _READING:
+        if f"options.{name}" in keys:
+            raise UserError(
+                f"options.{name}: is for the task's --data; the input of "
+                f"predict is read as --{name} says, so give that"
+            )
 
 
 def _on_beam(
@@ -204,6 +231,7 @@ def _on_beam(
     layout = formats.detect(paths[0], read["format"], read["delimiter"])
     row_answers.check_delimiter(paths[0], layout, read["delimiter"])
     loaded = predictor.load(model, **load)
+    _check_reading(loaded.task.options, load["overrides"], load["options"])
     kept = row_answers.checked_columns(keep, paths[0], layout, read["columns"])
     marked_names.renew(f"{output}.partial")
     home = "electra_tf.prediction."

@@ -203,7 +203,8 @@ def _json(path: str, text: str, named: Format | None) -> Format | None:
         one = json_rows.is_wrapped(found) and named != "jsonl"
         return "json" if one else "jsonl"
     listed = isinstance(found, list) and any(isinstance(x, dict) for x in found)
-    return "json" if listed else None
+    empty = found == [] and not text[len(line) :].strip()
+    return "json" if listed or empty else None
 
 
 def _lines(head: bytes) -> list[str]:

@@ -67,24 +67,54 @@ def rows(path: str) -> Iterator[tuple[dict[str, Any], str]]:
     """Yields each row of a file, and its place, "file:[number]".
 
     Raises:
+      UserError: the file is not JSON, or has no rows, or a bad one.
+    """
+    for number, row in numbered(path):
+        if isinstance(row, str):
+            raise UserError(f"{path}: [{number}]: {row}")
+        yield row, f"{path}:[{number}]"
+
+
+def numbered(path: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yields the number of each row, from 0, and the row.
+
+    In place of a bad row it yields what is wrong with it.
+
+    Raises:
       UserError: the file is not JSON, or has no rows.
     """
     number = -1
     for number, row in enumerate(_values(path)):
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}: [{number}]: expected an object, got "
-                f"{type(row).__name__}"
-            )
-        for key, value in row.items():
-            if isinstance(value, str) and _is_half(value):
-                raise UserError(
-                    f"{path}: [{number}]: '{key}' holds half of a surrogate "
-                    "pair (\\ud800 to \\udfff)"
-                )
-        yield row, f"{path}:[{number}]"
+        if isinstance(row, dict):
+            yield number, half_characters(row) or row
+        else:
+            kind = type(row).__name__
+            yield number, f"expected an object, got {kind}"
     if number < 0:
-        raise _no_rows(path)
+        raise UserError(f"{path}: holds no rows")
+
+
+def half_characters(row: Mapping[str, Any]) -> str | None:
+    """Describes lone surrogates in a row, which UTF-8 cannot hold.
+
+    Returns:
+      What is wrong; None where there are none.
+    """
+    for key, value in row.items():
+        if _is_half(key) or _holds_half(value):
+            name = key.encode("utf-8", "backslashreplace").decode()
+            return (
+                f"'{name}' holds half of a surrogate pair (\\ud800 to \\udfff)"
+            )
+    return None
+
+
+def _holds_half(value: Any) -> bool:
+    if isinstance(value, str):
+        return _is_half(value)
+    if isinstance(value, dict | list):
+        return _is_half(json.dumps(value, ensure_ascii=False))
+    return False
 
 
 def _holds_splits(value: Mapping[str, Any]) -> bool:

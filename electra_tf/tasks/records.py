@@ -142,7 +142,13 @@ def read_records(
         yield from arrow.rows(path, position)
         return
     if format == "json":
-        yield from json_rows.rows(path)
+        for number, found in json_rows.numbered(path):
+            if not isinstance(found, str):
+                yield found, f"{path}:[{number}]"
+            elif bad_rows:
+                yield BadRow(found, {}), f"{path}:[{number}]"
+            else:
+                raise UserError(f"{path}: [{number}]: {found}")
         return
     if format == "folders":
         yield from documents.folder_rows(path)
@@ -445,22 +451,10 @@ def _json_rows(lines: Iterator[bytes]) -> _Rows:
                 kind = type(found).__name__
                 message = f"expected a JSON object a line, got a {kind}"
                 yield number, BadRow(message, {})
-            elif _has_half_characters(line, found):
-                message = "holds half of a surrogate pair (\\ud800 to \\udfff)"
-                yield number, BadRow(message, {})
-            else:
-                yield number, found
-
-
-def _has_half_characters(line: bytes, found: Record) -> bool:
-    """Returns whether a JSON text escapes lone surrogates."""
-    if b"\\ud" not in line.lower():
-        return False
-    try:
-        json.dumps(found, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
+                continue
+            escaped = b"\\ud" in line.lower()
+            half = json_rows.half_characters(found) if escaped else None
+            yield number, BadRow(half, {}) if half else found
 
 
 def _table_rows(

@@ -15,7 +15,7 @@ import tensorflow_text as tf_text
 
 from electra_tf.errors import UserError
 from electra_tf.files import AnyPath
-from electra_tf.text import detokenize, normalize, source_map
+from electra_tf.text import detokenize, normalize, source_map, surrogates
 from electra_tf.text.added_tokens import Splitter
 from electra_tf.text.ascii_words import AsciiWords
 from electra_tf.text.truncation import Side, cut, fit, fitting
@@ -573,7 +573,7 @@ def as_batch(texts: Any) -> tf.Tensor:
     except (TypeError, ValueError) as error:
         raise UserError(
             "the tokenizer takes texts; expected a list of str or a string "
-            f"tensor [batch], got {texts!r:.60}"
+            f"tensor [batch], {surrogates.got(texts)}"
         ) from error
     if batch.shape.rank not in (None, 1):
         raise UserError(

@@ -1,12 +1,15 @@
-"""Asks a classifier or regressor by gRPC, with Classify or Regress.
+"""Asks a classifier, regressor or ranker by gRPC: Classify or Regress.
 
   pip install tensorflow-serving-api
   python classify_grpc_client.py 127.0.0.1:8500 MODEL "a text" [...]
+  python classify_grpc_client.py 127.0.0.1:8500 MODEL \\
+      '{"query": "a question", "passage": "a text"}' [...]
 
 TensorFlow Serving asks by these methods the signatures that are made for them
 (`classification` and `regression` of an export). This uses what it documents,
 and so asks `electra-tf serve --grpc_port=8500` and `tensorflow_model_server`
-alike. A line of JSON is printed for each text: its labels with their
+alike. A model of two texts takes an object for each row, by the names of its
+texts. A line of JSON is printed for each row: its labels with their
 probabilities, or its number.
 """
 
@@ -21,9 +24,23 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+REQUESTS = {
+    "classification": classification_pb2.ClassificationRequest,
+    "regression": regression_pb2.RegressionRequest,
+}
 
-def main(server: str, model: str, *texts: str) -> None:
-    """Prints what the model says of each text."""
+
+def row_of(word: str) -> dict[str, str]:
+    """Returns an object of texts; any other word is a text alone."""
+    try:
+        found = json.loads(word)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"text": word}
+
+
+def main(server: str, model: str, *rows: str) -> None:
+    """Prints what the model says of each row."""
     stub = prediction_service_pb2_grpc.PredictionServiceStub(
         grpc.insecure_channel(server)
     )
@@ -33,27 +50,25 @@ def main(server: str, model: str, *texts: str) -> None:
     told = stub.GetModelMetadata(metadata, timeout=60).metadata
     signatures = get_model_metadata_pb2.SignatureDefMap()
     told["signature_def"].Unpack(signatures)
+    there = signatures.signature_def
 
-    classes = "classification" in signatures.signature_def
-    request = (
-        classification_pb2.ClassificationRequest()
-        if classes
-        else regression_pb2.RegressionRequest()
-    )
+    signature = next((name for name in REQUESTS if name in there), None)
+    if signature is None:
+        sys.exit(f"{model} has neither of {', '.join(REQUESTS)}: {list(there)}")
+    request = REQUESTS[signature]()
     request.model_spec.name = model
-    request.model_spec.signature_name = (
-        "classification" if classes else "regression"
-    )
-    for text in texts:
+    request.model_spec.signature_name = signature
+    for row in map(row_of, rows):
         example = request.input.example_list.examples.add()
-        values = example.features.feature["text"].bytes_list.value
-        values.append(text.encode())
-    if classes:
-        rows = stub.Classify(request, timeout=60).result.classifications
-        found = [[[c.label, c.score] for c in row.classes] for row in rows]
+        for name, text in row.items():
+            values = example.features.feature[name].bytes_list.value
+            values.append(text.encode())
+    if signature == "classification":
+        answer = stub.Classify(request, timeout=60).result.classifications
+        found = [[[c.label, c.score] for c in row.classes] for row in answer]
     else:
-        rows = stub.Regress(request, timeout=60).result.regressions
-        found = [row.value for row in rows]
+        answer = stub.Regress(request, timeout=60).result.regressions
+        found = [row.value for row in answer]
     for result in found:
         print(json.dumps(result))
 

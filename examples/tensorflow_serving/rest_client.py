@@ -25,7 +25,10 @@ def main(server: str, model: str, *texts: str) -> None:
     """Prints what the server says of the model, and of the texts."""
     base = f"{server}/v1/models/{model}"
     status = asked(base)["model_version_status"]
-    version = max(int(each["version"]) for each in status)
+    # Others are listed too, such as one that could not be loaded.
+    version = max(
+        int(each["version"]) for each in status if each["state"] == "AVAILABLE"
+    )
     metadata = asked(f"{base}/metadata")["metadata"]["signature_def"]
     rows = asked(f"{base}:predict", {"instances": [{"text": t} for t in texts]})
     columns = asked(

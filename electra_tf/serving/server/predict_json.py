@@ -342,11 +342,26 @@ def _to_array(value: Any, info: TensorInfo) -> np.ndarray:
     leaves: list[Any] = []
     _collect(value, shape, 0, leaves)
     array = np.empty(len(leaves), _NUMPY_TYPES[info.dtype])
-    array[:] = values(leaves, info.dtype)
+    try:
+        array[:] = values(leaves, info.dtype)
+    except RequestError:
+        if shape:
+            _name_item(leaves, info.dtype, shape[0])
+        raise
     array = array.reshape(shape)
     if not info.fits(array.shape):
         raise _wrong_shape(shape, info)
     return array
+
+
+def _name_item(leaves: list[Any], dtype: str, items: int) -> None:
+    """Raises the error of the first bad value, with the number of its item."""
+    for number, leaf in enumerate(leaves):
+        try:
+            values([leaf], dtype)
+        except RequestError as error:
+            item = number * items // len(leaves)
+            raise invalid(f"{error.message} (item {item})") from error
 
 
 def _wrong_shape(shape: list[int], info: TensorInfo) -> RequestError:

@@ -86,10 +86,13 @@ def nameless(record: Mapping[str, Any]) -> str:
     named = "options.text_column and options.text_pair_column name them"
     if not there or not all(isinstance(v, str) for v in record.values()):
         return named
+    names = (_LABEL, _TEXT, "title", "id")[: len(there)]
+    if len(there) == 1:
+        names = (_TEXT,)
     return (
-        f"{named}; for a file without a header give options.columns, a name "
-        f"for each of its columns ({len(there)}), as "
-        f"[{', '.join((_LABEL, _TEXT, 'title', 'id')[: len(there)])}]"
+        f"{named}; for a file without a header give options.columns (predict: "
+        f"--columns), a name for each of its columns ({len(there)}), as "
+        f"[{', '.join(names)}]"
     )
 
 
