@@ -34,6 +34,13 @@ _IDENTITY, _SIGMOID = (
     "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid",
 )  # fmt: skip
 _KEPT = ("task", "options", "state")
+# Families of tasks -> the kind of their heads; and those of a single output.
+_KINDS = {
+    "classification": "sequence", "regression": "sequence",
+    "glue": "sequence", "ranking": "sequence", "tagging": "token",
+    "squad": "span", "xquad": "span", "mrqa": "span", "chinese_qa": "span",
+}  # fmt: skip
+_NUMBERS = ("regression", "ranking")
 _OUTPUT = ("task/output/kernel", "task/output/bias")
 _HIDDEN = ("task/dense/kernel", "task/dense/bias")
 _LONGEST = 512  # tokens in a row, if the model has more positions
@@ -371,6 +378,11 @@ def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
         return False
     # An imported directory must not name a file to run.
     if not isinstance(kept["task"], str) or ":" in kept["task"]:
+        return False
+    family = kept["task"].partition("/")[0]
+    if _KINDS.get(family, task.kind) != task.kind or (
+        family in _NUMBERS and task.num_labels != 1
+    ):
         return False
     labels = state.get("labels")
     names = list(task.labels or unnamed(task.num_labels))
