@@ -496,6 +496,13 @@ def test_answers(tmp_path, answer, array):
     assert (found.answers, found.answer_start) == (("Rhine",), 17)
 
 
+@pytest.mark.parametrize("start", ["1_7", True, 17.5, float("nan"), "x"])
+def test_starts_of_answers_that_are_no_whole_numbers(tmp_path, start):
+    row = KNOWN | {"answers": [{"text": "Rhine", "answer_start": start}]}
+    with pytest.raises(UserError, match=r"answer_start is .*no whole number"):
+        read(tmp_path, "squad", {"train.json": lines(row)})
+
+
 def test_shards_of_questions_without_ids(tmp_path):
     none = {"text": [], "answer_start": []}
     files = {
