@@ -416,6 +416,26 @@ def test_settings_stored_for_another_head_are_ignored(tmp_path):
     assert predictions(target)[0]["label"] in ("p", "q", "r")
 
 
+@pytest.mark.parametrize("name", ["regression", "ranking"])
+def test_a_number_that_was_replaced_by_labels_elsewhere(tmp_path, name):
+    state = {"offset": 0.0, "scale": 1.0} if name == "regression" else {}
+    source = ours(tmp_path / "ours", NUMBER, name, {}, state)
+    target, _ = to_huggingface(source, tmp_path)
+
+    def with_labels(arrays):
+        heads = {n: a for n, a in arrays.items() if "out_proj" in n}
+        return arrays | {n: np.concatenate([a] * 3) for n, a in heads.items()}
+
+    hub_models.rewrite(tmp_path / "huggingface", with_labels)
+    hub_models.edit(
+        tmp_path / "huggingface/config.json",
+        id2label={"0": "p", "1": "q", "2": "r"},
+    )
+    found = huggingface.read(target)
+    assert any("trained further elsewhere" in a for a in found.assumed)
+    assert predictions(target)[0]["label"] in ("p", "q", "r")
+
+
 def test_a_pair_where_there_is_one_segment(tmp_path):
     # There is no embedding of a second segment; both texts are in the first.
     shape = dataclasses.replace(SHAPE, type_vocab_size=1)

@@ -557,18 +557,39 @@ def test_another_presets_files_do_not_stay(tmp_path, tiny_tokens):
     assert presets.read(str(tmp_path)).config.task is None
 
 
-def test_a_score_is_reported_with_its_scale(tmp_path, tiny_tokens):
-    state = {"offset": 2.5, "scale": 1.25}
-    ours = checkpoint(
-        tiny_tokens,
-        task=TaskHeadConfig(num_labels=1),
-        replaced_token_head=False,
-        fine_tuning=about() | {"task": "regression", "state": state},
+@pytest.mark.parametrize(
+    ("name", "state", "offset", "scale"),
+    [
+        ("regression", {"offset": 70.0, "scale": 11.5}, 70.0, 11.5),
+        ("glue/stsb", {}, 0.0, 5.0),
+    ],
+)
+@pytest.mark.parametrize("hidden", [None, "tanh"])
+def test_a_number_comes_out_as_large_as_in_the_data(
+    tmp_path, tiny_tokens, name, state, offset, scale, hidden
+):
+    ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
+    loading.format_module("electra_tf").write(
+        ours,
+        checkpoint(
+            tiny_tokens,
+            task=dataclasses.replace(head(hidden), num_labels=1, labels=None),
+            replaced_token_head=False,
+            fine_tuning=about() | {"task": name, "state": state},
+        ),
     )
-    notes = presets.write(str(tmp_path), ours)
-    assert any("1.25" in note and "2.5" in note for note in notes)
-    model = keras_hub.models.TextClassifier.from_preset(str(tmp_path))
-    assert logits(model, TEXTS).shape == (4, 1)
+    report = electra_tf.convert(ours, "keras_hub", theirs)
+    assert not any("multiplied" in sentence for sentence in report.lost)
+    network = pretrained.load_task_network(ours)
+    expected = our_logits(network, TEXTS) * scale + offset
+    model = keras_hub.models.TextClassifier.from_preset(theirs)
+    np.testing.assert_allclose(
+        logits(model, TEXTS), expected, rtol=1e-5, atol=1e-5
+    )
+    back = pretrained.load_task_network(theirs)
+    np.testing.assert_allclose(
+        our_logits(back, TEXTS), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

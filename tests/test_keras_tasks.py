@@ -345,10 +345,47 @@ def test_arguments_that_a_fine_tuned_model_does_not_fit(model, tmp_path):
         str(tmp_path / "TextRegressor"), scale=2, options={"dropout": 0.0}
     )
     assert again.target.scale == 2.0
+    assert (
+        again.network.head_config.dropout == again.network.head.config.dropout
+    )
+    assert again.network.head_config.dropout == 0.0
+    again = electra_tf.QuestionAnswerer.from_pretrained(
+        str(tmp_path / "QuestionAnswerer"), options={"beam_size": 2}
+    )
+    assert again.network.head_config.beam_size == 2
+    assert again.network.head_config.dropout == 0.0
     again = electra_tf.QuestionAnswerer.from_pretrained(
         str(tmp_path / "QuestionAnswerer"), unanswerable=True, new_head=True
     )
     assert again.task.unanswerable
+
+
+@pytest.mark.parametrize("fine_tuned", [False, True])
+def test_options_take_effect_or_are_refused(model, tmp_path, fine_tuned):
+    of, given = (
+        electra_tf.TextClassifier.from_pretrained,
+        {"labels": ["a", "b"]},
+    )
+    if fine_tuned:
+        of(model, labels=["a", "b"]).save_pretrained(str(tmp_path / "made"))
+        model, given = str(tmp_path / "made"), {}
+    for options, message in (
+        ({"positive_label": "x"}, "options.positive_label: 'x' is not a label"),
+        ({"threshold": 0.9}, "options.threshold: is used with multi_label"),
+        ({"validation_fraction": 0.1}, "validation_split to fit"),
+        ({"metric": "mcc"}, "metric is not used by fit"),
+    ):
+        with pytest.raises(UserError, match=message):
+            of(model, **given, options=options)
+    made = of(
+        model, **given, options={"class_weights": "balanced", "dropout": 0.4}
+    )
+    assert made.network.head_config.dropout == 0.4
+    made.compile(**EAGER)
+    made.fit(["a cat", "a dog", "she sat"], ["a", "b", "b"], verbose=0)
+    assert made.target.weights == [1.5, 0.75]
+    made.fit(["a cat", "a dog", "she sat"], ["a", "a", "b"], verbose=0)
+    assert made.target.weights == [1.5, 0.75]  # of the first data
 
 
 @pytest.mark.parametrize(

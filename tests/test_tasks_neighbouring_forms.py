@@ -394,6 +394,8 @@ EU = [("EU", "says"), ("B-ORG", "O")]
          ("O", "O", "B-time", "I-time")], {}),
         ("tagging", "train.jsonl", lines({"tokens": ["EU", "says"],
          "ner_tags": [1, 0]}), EU, {"tag_names": ("O", "B-ORG")}),
+        ("tagging", "train.txt", "EU 1\nsays 0\n", EU,
+         {"tag_names": ("O", "B-ORG")}),
         ("tagging/pos", "train.jsonl", lines({"tokens": ["EU", "says"],
          "ner_tags": ["B-ORG", "O"], "pos_tags": ["N", "V"]}),
          [("EU", "says"), ("N", "V")], {}),
@@ -407,6 +409,30 @@ def test_tags(tmp_path, task, name, content, right, options):
     assert [part for s in found for part in (s.tokens, s.tags)] == right
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"token_column": 0}, {"tag_column": 1}, {"separator": "tab"},
+        {"comment": "%"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", "word,pos,ner\nEU,N,B-ORG\nsays,V,O\n"),
+        ("train.jsonl", lines({"tokens": ["EU", "a"], "tags": ["B-X", "O"]})),
+    ],
+)
+def test_options_of_numbered_columns_are_refused_where_columns_have_names(
+    tmp_path, name, content, options
+):
+    (key,) = options
+    with pytest.raises(
+        UserError, match=rf"options\.{key}: .*{name} have names"
+    ):
+        read(tmp_path, "tagging", {name: content}, **options)
+
+
 def test_what_is_reported_of_tags(tmp_path, caplog):
     files = {"train.jsonl": lines(
         {"tokens": ["a", "b"], "ner_tags": [1, 0], "pos_tags": [3, 4]}
@@ -416,6 +442,9 @@ def test_what_is_reported_of_tags(tmp_path, caplog):
     assert "taking the tags in 'ner_tags', and not pos_tags" in caplog.text
     with pytest.raises(UserError, match="'1' is not a number below 1"):
         read(tmp_path, "tagging", files, tag_names=("O",))
+    with pytest.raises(UserError, match=r"txt:2: the tag '7' is not a number"):
+        read(tmp_path / "columns", "tagging", {"train.txt": "EU 0\nsays 7\n"},
+             tag_names=("O", "B-ORG"))  # fmt: skip
     with pytest.raises(UserError, match=r"no column 'x'.*options\.tag_column"):
         read(tmp_path, "tagging", files, tag_column="x")
     files = {"train.jsonl": lines(
@@ -467,6 +496,13 @@ def test_answers(tmp_path, answer, array):
     assert (found.answers, found.answer_start) == (("Rhine",), 17)
 
 
+@pytest.mark.parametrize("start", ["1_7", True, 17.5, float("nan"), "x"])
+def test_starts_of_answers_that_are_no_whole_numbers(tmp_path, start):
+    row = KNOWN | {"answers": [{"text": "Rhine", "answer_start": start}]}
+    with pytest.raises(UserError, match=r"answer_start is .*no whole number"):
+        read(tmp_path, "squad", {"train.json": lines(row)})
+
+
 def test_shards_of_questions_without_ids(tmp_path):
     none = {"text": [], "answer_start": []}
     files = {
@@ -511,6 +547,8 @@ def test_questions_of_other_forms(tmp_path, content, message):
         ("train.jsonl", lines({"query": "q", "passages":
          [{"passage_text": "a", "is_selected": 1},
           {"passage_text": "b", "is_selected": 0}]})),
+        ("train.jsonl", lines({"query": "q", "passages":
+         {"passage_text": ["a", "b"], "is_selected": ["yes", False]}})),
         ("train.jsonl", lines({"anchor": "q", "positive": "a",
          "negative": "b"})),
         ("train.csv", "query,positive,negative\nq,a,b\n"),
@@ -596,6 +634,28 @@ def test_other_numbers_of_passages_and_marks_are_reported(tmp_path):
     passages = {"passage_text": ["a"], "is_selected": [1, 0]}
     row = lines({"query": "q", "passages": passages})
     with pytest.raises(UserError, match=r"jsonl:1.*passage_text and is_sel"):
+        read(tmp_path, "ranking", {"train.jsonl": row})
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "message"),
+    [
+        ("a", "1_000", "is_selected: expected a number.*'1_000'"),
+        ("a", float("nan"), "is_selected: expected a number.*nan"),
+        ("a", None, "passage_text and is_selected"),
+        (None, 1, "texts that are not empty, got None"),
+        (" ", 1, "texts that are not empty"),
+    ],
+)
+def test_marks_that_are_no_numbers_and_no_texts_are_reported(
+    tmp_path, text, chosen, message
+):
+    passages = [
+        {"passage_text": text, "is_selected": chosen},
+        {"passage_text": "b", "is_selected": "no"},
+    ]
+    row = lines({"query": "q", "passages": passages})
+    with pytest.raises(UserError, match=rf"jsonl:1: passages: .*{message}"):
         read(tmp_path, "ranking", {"train.jsonl": row})
 
 

@@ -197,6 +197,33 @@ def test_a_head_alone_determines_the_task(
         ]
 
 
+def test_the_beam_of_a_joint_head_is_as_wide_as_asked(
+    tmp_path, tiny_vocab_file
+):
+    vocab = load_vocab(tiny_vocab_file)
+    network = task_networks.task_network(
+        ModelConfig(vocab_size=len(vocab), **SHAPE),
+        TaskHeadConfig("joint_span", beam_size=5, dropout=0.0),
+    )
+    network.build()
+    about = fine_tuned_models.about(
+        "squad",
+        {"beam_size": 5, "max_seq_length": 32, "max_query_length": 8},
+        {"unanswerable": False},
+    )
+    path = fine_tuned_models.save(tmp_path / "m", network, vocab, about)
+    for given, size in (
+        ({}, 5), ({"options": {"beam_size": 2}}, 2),
+        ({"overrides": ["options.beam_size=7"]}, 7),
+    ):  # fmt: skip
+        found = electra_tf.load(path, **given)
+        assert found.network.head_config.beam_size == size
+        ids = np.ones([1, 12], "int32")
+        found = found.task.infer(found.network, ids, ids, ids)
+        assert found["starts"].shape == (1, size)
+        assert found["ends"].shape == (1, size, size)
+
+
 def test_mistakes_are_reported(tmp_path, tiny_vocab_file, model):
     with pytest.raises(UserError, match="no such model directory"):
         electra_tf.load(str(tmp_path / "none"))

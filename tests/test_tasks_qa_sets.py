@@ -92,9 +92,13 @@ def test_plain_mrqa_has_files_of_other_names(tmp_path):
         (line("b", context=3), r":3.*context is not a text but 3"),
         (line(""), ":3.*no 'qid'"),
         (line("b", detected_answers=[{"text": "a", "char_spans": []}]), ":3"),
+        (line("b", detected_answers=[{"text": "a", "char_spans": [[0.5, 1]]}]),
+         ":3.*0.5, no whole number"),
+        (line("b", answers="The cat"), ":3.*not a list of texts but 'The cat'"),
+        (line("b", answers=["a", None]), ":3.*answers is not a list of texts"),
         (line("a"), r":3: question id 'a' comes twice, first at .*:2"),
     ],
-)
+)  # fmt: skip
 def test_damaged_mrqa_is_reported_with_its_line(bad, message, tmp_path):
     path = mrqa(tmp_path / "x.jsonl.gz", line("a"), bad)
     with pytest.raises(UserError, match=message):

@@ -109,6 +109,8 @@ def test_judgements_may_be_left_out(tmp_path):
          r":6: the query 'q1' has the passage 'p1' already"),
         ("x.tsv", ROWS + "q1\tthe dog\tp9\tx\t1\n",
          r":6: the query id 'q1' belongs to another query"),
+        ("x.tsv", "query_id\tquery\tpassage\trelevance\n1\ta\tb\t1\n"
+         "1\tc\td\t0\n", r":3: the query id '1' belongs to another query"),
         ("x.jsonl", '{"query": "q", "positives": 3}', r":1: positives: exp"),
         ("x.jsonl", '{"query": "q", "negatives": [""]}', r":1: negatives: exp"),
         ("x.jsonl", '{"negatives": ["a"]}', r":1: no column 'query'"),

@@ -180,7 +180,7 @@ def test_files_for_conlleval(tokenizer):
     task = fitted()
     examples = [
         *TRAIN,
-        Sentence(("New York", ""), ("B-NP", "O")),
+        Sentence(("New York", "", "x"), ("B-NP", "O", "B-first name")),
         Sentence(("unknown",)),
     ]
     found = [
@@ -189,7 +189,10 @@ def test_files_for_conlleval(tokenizer):
     files = task.files("test", examples, found)
     text = files["test_predictions.txt"].decode()
     assert text.startswith("The B-NP B-NP\ncat I-NP I-NP\nsat B-VP B-VP\n\n")
-    assert text.endswith("New_York B-NP B-NP\n_ O O\n\nunknown O\n\n")
+    assert text.endswith(
+        "New_York B-NP B-NP\n_ O O\nx B-first_name B-first_name\n\n"
+        "unknown O\n\n"
+    )
     assert "NP" in files["test_types.txt"].decode()
 
 

@@ -34,6 +34,13 @@ _IDENTITY, _SIGMOID = (
     "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid",
 )  # fmt: skip
 _KEPT = ("task", "options", "state")
+# Families of tasks -> the kind of their heads; and those of a single output.
+_KINDS = {
+    "classification": "sequence", "regression": "sequence",
+    "glue": "sequence", "ranking": "sequence", "tagging": "token",
+    "squad": "span", "xquad": "span", "mrqa": "span", "chinese_qa": "span",
+}  # fmt: skip
+_NUMBERS = ("regression", "ranking")
 _OUTPUT = ("task/output/kernel", "task/output/bias")
 _HIDDEN = ("task/dense/kernel", "task/dense/bias")
 _LONGEST = 512  # tokens in a row, if the model has more positions
@@ -51,43 +58,65 @@ def with_hidden_layer(checkpoint: Checkpoint) -> Checkpoint:
       checkpoint: a checkpoint that may have a head; others are returned
         unchanged.
     """
+    checkpoint = unscaled(checkpoint)
     config = checkpoint.config
-    offset, scale = _number(config)
-    plain = is_narrow(config)
-    if not plain and (offset, scale) == (0.0, 1.0):
+    if not is_narrow(config):
         return checkpoint
-    kernel, bias = (np.asarray(checkpoint.weights[n]) for n in _OUTPUT)
-    bias = bias * scale + offset
-    changed: dict[str, np.ndarray] = {}
-    if plain:
-        kernel = kernel * scale
-        size, labels = kernel.shape
-        dense = np.zeros((size, size), np.float32)
-        dense[:, :labels], dense[:, labels : 2 * labels] = kernel, -kernel
-        output = np.zeros((size, labels), np.float32)
-        output[:labels], output[labels : 2 * labels] = _signs(labels)
-        changed = dict(zip(_HIDDEN, (dense, np.zeros(size, np.float32))))
-        kernel = output
-    else:
-        kernel = kernel * scale
-    changed |= {
-        name: np.asarray(array, np.float32)
-        for name, array in zip(_OUTPUT, (kernel, bias))
-    }
-    shapes = dict(shapes_of(checkpoint.weights))
-    shapes |= {name: array.shape for name, array in changed.items()}
-    assert isinstance(config.task, TaskHeadConfig)  # or not a number
+    kernel = np.asarray(checkpoint.weights[_OUTPUT[0]])
+    size, labels = kernel.shape
+    dense = np.zeros((size, size), np.float32)
+    dense[:, :labels], dense[:, labels : 2 * labels] = kernel, -kernel
+    output = np.zeros((size, labels), np.float32)
+    output[:labels], output[labels : 2 * labels] = _signs(labels)
+    assert isinstance(config.task, TaskHeadConfig)  # from `is_narrow`
     task = dataclasses.replace(config.task, hidden_layer=True)
-
-    def array(name: str) -> np.ndarray:
-        found = changed.get(name)
-        return checkpoint.weights[name] if found is None else found
-
     return dataclasses.replace(
         checkpoint,
         config=dataclasses.replace(config, task=task),
-        weights=Lazy(array, shapes),
+        weights=_with(
+            checkpoint.weights,
+            {
+                _OUTPUT[0]: output,
+                _HIDDEN[0]: dense,
+                _HIDDEN[1]: np.zeros(size, np.float32),
+            },
+        ),
     )
+
+
+def unscaled(checkpoint: Checkpoint) -> Checkpoint:
+    """Makes a head return a number as large as in the data.
+
+    Args:
+      checkpoint: a checkpoint whose head may give a number that was scaled for
+        training; others are returned unchanged.
+    """
+    offset, scale = _number(checkpoint.config)
+    if (offset, scale) == (0.0, 1.0):
+        return checkpoint
+    kernel, bias = (np.asarray(checkpoint.weights[n]) for n in _OUTPUT)
+    changed = dict(zip(_OUTPUT, (kernel * scale, bias * scale + offset)))
+    return dataclasses.replace(
+        checkpoint,
+        weights=_with(
+            checkpoint.weights,
+            {n: np.asarray(array, np.float32) for n, array in changed.items()},
+        ),
+    )
+
+
+def _with(
+    weights: Mapping[str, np.ndarray], changed: Mapping[str, np.ndarray]
+) -> Lazy[np.ndarray]:
+    """Returns weights of which some are new or changed."""
+    shapes = dict(shapes_of(weights))
+    shapes |= {name: array.shape for name, array in changed.items()}
+
+    def array(name: str) -> np.ndarray:
+        found = changed.get(name)
+        return weights[name] if found is None else found
+
+    return Lazy(array, shapes)
 
 
 def without_hidden_layer(
@@ -349,6 +378,11 @@ def _is_of(kept: Mapping[str, Any], task: TaskHeadConfig) -> bool:
         return False
     # An imported directory must not name a file to run.
     if not isinstance(kept["task"], str) or ":" in kept["task"]:
+        return False
+    family = kept["task"].partition("/")[0]
+    if _KINDS.get(family, task.kind) != task.kind or (
+        family in _NUMBERS and task.num_labels != 1
+    ):
         return False
     labels = state.get("labels")
     names = list(task.labels or unnamed(task.num_labels))

@@ -287,7 +287,8 @@ def write(
     """Writes a preset, tokenizer included.
 
     A classifier becomes an `ElectraTextClassifier` of `electra_tf.keras_hub`,
-    a generator with its head an `ElectraMaskedLM`.
+    and so does a regressor, with numbers as large as in the data; a generator
+    with its head becomes an `ElectraMaskedLM`.
 
     Args:
       path: the directory; two networks go to `discriminator/` and `generator/`.
@@ -313,6 +314,7 @@ def write(
 def _write_one(
     directory: str, checkpoint: Checkpoint, part: Network
 ) -> list[str]:
+    checkpoint = meaning.unscaled(checkpoint)
     config = checkpoint.config
     model = getattr(config, part)
     notes = _inexact(model)

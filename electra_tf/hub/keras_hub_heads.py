@@ -257,12 +257,6 @@ def write_names(directory: str, config: DirectoryConfig) -> list[str]:
             "binary_crossentropy"
         )
     state = (config.fine_tuning or {}).get("state") or {}
-    offset, scale = state.get("offset", 0.0), state.get("scale", 1.0)
-    if (offset, scale) != (0.0, 1.0):
-        notes.append(
-            f"its output is what is here multiplied by {scale:g}, and "
-            f"{offset:g} added"
-        )
     if state.get("activation") == _SIGMOID:
         notes.append("its output is the score before the sigmoid")
     return notes

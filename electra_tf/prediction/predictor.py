@@ -15,6 +15,7 @@ from electra_tf.errors import UserError
 from electra_tf.hub import directory, loading, pretrained
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.models import packed_encoder
+from electra_tf.models.config import TaskHeadConfig
 from electra_tf.prediction import files as prediction_files
 from electra_tf.prediction import lite as lite_networks
 from electra_tf.prediction import task_of_model
@@ -273,6 +274,13 @@ def load(
     if network.tokenizer is None:
         raise UserError(f"{path}: has no vocabulary beside it")
     made = _task(path, config, task, options, overrides, data)
+    if (options or overrides) and isinstance(config.task, TaskHeadConfig):
+        before = task_of_model.chosen(
+            _described(path, config), made.name, where=path
+        )
+        network.head_config = network.head.config = task_of_model.with_options(
+            config.task, made.head(), before, made.options
+        )
     lite = None
     if engine == "litert":
         lite = lite_networks.network_of(network, made, int8)

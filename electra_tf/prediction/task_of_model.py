@@ -147,6 +147,26 @@ def fits(there: HeadConfig, wanted: TaskHeadConfig) -> bool:
     return _learned(there) == _learned(wanted)
 
 
+def with_options(
+    there: HeadConfig, wanted: HeadConfig, before: Any, now: Any
+) -> HeadConfig:
+    """Returns a model's head with what changed options say of its use.
+
+    Args:
+      there: the model's head.
+      wanted: the head of the task with the changed options.
+      before: the task's options as stored.
+      now: the changed ones.
+    """
+    changed = {
+        key: getattr(wanted, key)
+        for key in _UNLEARNED
+        if hasattr(there, key)
+        and getattr(before, key, None) != getattr(now, key, None)
+    }
+    return dataclasses.replace(there, **changed)
+
+
 def check(there: HeadConfig, wanted: TaskHeadConfig, what: str) -> None:
     """Refuses a head whose outputs mean something else to a task.
 

@@ -1,7 +1,7 @@
 """Checks arguments of `compile`, `fit` and `evaluate` of the task models."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,13 @@ _INSTEAD = {
     "keep_checkpoints": "take keras.callbacks.ModelCheckpoint",
     "log_every_steps": "take keras.callbacks.TensorBoard",
 }
+# The same of options of tasks.
+_INSTEAD_OF_OPTIONS = {
+    "validation_fraction": "give validation_split to fit",
+    "split_seed": "give validation_data to fit",
+    "metric": "take keras.callbacks.ModelCheckpoint",
+    "negatives_file": "give their pairs to fit",
+}
 _OWN = (
     "is a setting of ELECTRA's optimizer; leave optimizer out, or set it in "
     "your optimizer"
@@ -71,6 +78,23 @@ def check_train(settings: FinetuneTrainConfig, own_optimizer: bool) -> None:
             instead = _INSTEAD.get(name, "take electra-tf finetune")
             raise UserError(
                 f"train: {name} is not used by fit; leave it out, and {instead}"
+            )
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuses options of tasks that only `finetune` uses, in training.
+
+    Args:
+      options: those that were given.
+
+    Raises:
+      UserError: an option would be ignored.
+    """
+    for name, instead in _INSTEAD_OF_OPTIONS.items():
+        if options.get(name):
+            raise UserError(
+                f"options: {name} is not used by fit; leave it out, and "
+                f"{instead}"
             )
 
 

@@ -20,6 +20,7 @@ from electra_tf.hub import directory
 from electra_tf.hub.aside import written_aside
 from electra_tf.hub.config import DirectoryConfig
 from electra_tf.keras_api.tasks.compiled import CompiledTask
+from electra_tf.keras_api.tasks.given import check_options
 from electra_tf.models.adaptation import Adaptable
 from electra_tf.models.config import ModelConfig, TaskHeadConfig
 from electra_tf.models.saved import save_whole, switch_parts, trained_parts
@@ -132,6 +133,7 @@ class SavedTask(Adaptable, CompiledTask):
         assert start.checkpoint is not None  # it was read above
         there = start.checkpoint.config
         options = dict(given.options or {})
+        check_options(options)
         if given.max_seq_length is not None:
             options["max_seq_length"] = given.max_seq_length
         head: Any = None
@@ -145,6 +147,10 @@ class SavedTask(Adaptable, CompiledTask):
             head = there.task
             if options:
                 _check_head(there, made, cls.afresh, path)
+                before = task_of_model.chosen(about, where=path)
+                head = task_of_model.with_options(
+                    head, made.head(), before, made.options
+                )
         else:
             options = _fitting(task, options, start.config.max_positions)
             resolved: Any = configs.resolve(

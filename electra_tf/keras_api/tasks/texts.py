@@ -16,6 +16,7 @@ from electra_tf.keras_api.tasks.saved import Given
 from electra_tf.registration import registered
 from electra_tf.tasks.features import Features
 from electra_tf.tasks.task import Task
+from electra_tf.tasks.texts.classification import Classification
 from electra_tf.tasks.texts.targets import Classes, LabelSets, Number, Target
 from electra_tf.tasks.texts.task import TextExample, TextTask
 
@@ -131,6 +132,8 @@ class TextClassifier(_TextModel):
 
     extra_scores = ()
     learned_options = ("multi_label",)
+    # Whether the next training data change the weights of the classes.
+    _reweighs: bool = False
 
     @classmethod
     def from_pretrained(
@@ -197,6 +200,9 @@ class TextClassifier(_TextModel):
         asked = chosen.get("labels")
         if asked is not None and made.learned:
             cls.kept(path, "labels", tuple(asked), made.labels)
+        if chosen and isinstance(made.task, Classification):
+            made.task.check_options()
+            made._reweighs = chosen.get("class_weights") is not None
         return made
 
     @classmethod
@@ -288,6 +294,14 @@ class TextClassifier(_TextModel):
                 "binary_accuracy", threshold=self.target.threshold
             )
         ]
+
+    def _look(self, examples: Sequence[Any]) -> None:
+        # A fine-tuned classifier has learned; its new weights have not.
+        if self._reweighs and self.learned:
+            self.learn(examples)
+            self.make_test_function(force=True)
+        self._reweighs = False
+        super()._look(examples)
 
     def learn(self, examples: Sequence[Any]) -> None:
         """See `TaskModel.learn`."""

@@ -10,6 +10,7 @@ from electra_tf.errors import UserError
 from electra_tf.tasks import json_rows
 from electra_tf.tasks.qa.words import WORDS, Splitter, split_words
 from electra_tf.tasks.records import read_records, truth_of
+from electra_tf.text import numerals
 
 _FORM = (
     "expected data / paragraphs / context and qas / id, question, answers / "
@@ -192,11 +193,10 @@ def question_of(
 
 def _whole(value: Any) -> int:
     """Parses a character offset; pandas writes 5.0 in columns with gaps."""
-    if isinstance(value, str) and value.endswith(".0"):
-        value = value.removesuffix(".0")
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"answer_start is {value!r}, no whole number")
-    return int(value)
+    number = numerals.finite(value)
+    if number is None or not number.is_integer():
+        raise ValueError(f"answer_start is {value!r:.40}, no whole number")
+    return int(number)
 
 
 def answers_listed(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -259,11 +259,15 @@ def _mrqa_example(
     context: str, question: Mapping[str, Any], place: str
 ) -> QAExample:
     detected = question.get("detected_answers") or []
-    answers = [str(answer) for answer in question.get("answers") or []]
+    answers = question.get("answers") or []
+    if not isinstance(answers, list) or not all(
+        isinstance(answer, str) for answer in answers
+    ):
+        raise TypeError(f"answers is not a list of texts but {answers!r:.40}")
     start, text = 0, None
     if detected:
         text = _text(detected[0], "text")
-        start = int(detected[0]["char_spans"][0][0])
+        start = _whole(detected[0]["char_spans"][0][0])
         answers = answers or [_text(answer, "text") for answer in detected]
     qid = question.get("qid")
     if qid in (None, ""):

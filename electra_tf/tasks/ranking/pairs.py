@@ -100,7 +100,8 @@ def read_pairs(
 
     Raises:
       UserError: the file is unreadable, a text is empty, a relevance is not a
-        number, or a query has a passage twice; file and line are named.
+        number, a query has a passage twice, or an id belongs to two queries;
+        file and line are named.
     """
     columns = options.column_names
     if form == "auto":
@@ -122,9 +123,8 @@ def read_pairs(
             query=texts.setdefault(pair.query, pair.query),
             passage=texts.setdefault(pair.passage, pair.passage),
         )
-        if pair.passage_id:
-            _check_ids(pair, queries, given, place)
-        else:
+        _check_ids(pair, queries, given, place)
+        if not pair.passage_id:
             pair = pair._replace(passage_id=str(len(pairs) + 1))
         pairs.append(pair._replace(query_id=pair.query_id or pair.query))
     return pairs
@@ -235,14 +235,20 @@ def _selected(value: Any, place: str) -> list[tuple[str, float]]:
                     {"passage_text": text, "is_selected": number}
                     for text, number in zip(texts, chosen, strict=True)
                 ]
-        return [
-            (str(part["passage_text"]), float(part["is_selected"]))
-            for part in value
-        ]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(
-            f"{place}: {_PASSAGES}: expected passage_text and is_selected"
-        ) from error
+        given = [(part["passage_text"], part["is_selected"]) for part in value]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(_form_of_passages(place)) from error
+    found = []
+    for text, chosen in given:
+        relevance = _relevance(chosen, f"{_PASSAGES}: is_selected", place)
+        if relevance is None:
+            raise UserError(_form_of_passages(place))
+        found.append((_passages([text], _PASSAGES, place)[0], relevance))
+    return found
+
+
+def _form_of_passages(place: str) -> str:
+    return f"{place}: {_PASSAGES}: expected passage_text and is_selected"
 
 
 def _passages(value: Any, name: str, place: str) -> list[str]:
@@ -292,7 +298,7 @@ def _check_ids(
     pair: Pair, queries: dict[str, str], given: set, place: str
 ) -> None:
     key = (pair.query_id or pair.query, pair.passage_id)
-    if key in given:
+    if pair.passage_id and key in given:
         raise UserError(
             f"{place}: the query '{key[0]:.40}' has the passage "
             f"'{key[1]:.40}' already; leave one of the rows out"

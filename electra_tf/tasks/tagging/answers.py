@@ -127,15 +127,17 @@ def column_text(
     """Formats predictions for conlleval: word, true tag if known, predicted
     tag.
 
-    White space in a word becomes "_".
+    White space in a word or a tag becomes "_".
     """
     lines = []
     for sentence, found in zip(examples, predictions):
         columns: list[Sequence[str]] = [sentence.tokens, found["tags"]]
         if sentence.tags is not None:
             columns.insert(1, sentence.tags)
-        for token, *tags in zip(*columns):
-            lines.append(" ".join(["_".join(token.split()) or "_", *tags]))
+        for row in zip(*columns):
+            lines.append(
+                " ".join("_".join(cell.split()) or "_" for cell in row)
+            )
         lines.append("")
     return "\n".join([*lines, ""])
 

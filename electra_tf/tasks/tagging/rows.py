@@ -150,7 +150,7 @@ def read_rows(
                 "expected a tag for each word"
             )
         if tag_names is not None and tags is not None:
-            tags = _named(tags, tag_names, place)
+            tags = named(tags, tag_names, [place] * len(tags))
         found.append(Sentence(tokens, tags, place=place, counted=False))
     if odd:
         _log.warning(
@@ -218,11 +218,20 @@ def _marked(
     return None
 
 
-def _named(
-    tags: Sequence[str], names: Sequence[str], place: str
+def named(
+    tags: Sequence[str], names: Sequence[str], places: Sequence[str]
 ) -> tuple[str, ...]:
-    """Returns the names of tags that are numbers."""
-    for tag in tags:
+    """Returns the names of tags that are numbers.
+
+    Args:
+      tags: the numbers.
+      names: the names, in order.
+      places: the place of each tag, for messages.
+
+    Raises:
+      UserError: a tag is not the number of a name.
+    """
+    for tag, place in zip(tags, places):
         if not (tag.isdigit() and int(tag) < len(names)):
             raise UserError(
                 f"{place}: the tag '{tag}' is not a number below {len(names)}, "

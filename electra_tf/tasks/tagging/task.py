@@ -17,6 +17,7 @@ import tensorflow as tf
 from electra_tf.errors import UserError
 from electra_tf.models.task_heads import TaskHeadConfig
 from electra_tf.tasks.features import IGNORED, Features, unit_features
+from electra_tf.tasks.formats import Layout
 from electra_tf.tasks.records import text_lines
 from electra_tf.tasks.tagging import answers as tagging_answers
 from electra_tf.tasks.tagging import schemes as tagging_schemes
@@ -30,6 +31,7 @@ from electra_tf.tasks.tagging.options import (
 )
 from electra_tf.tasks.tagging.rows import (
     TEXTS,
+    named,
     printed,
     read_rows,
     row_layout,
@@ -82,6 +84,8 @@ class Tagging(FileTask):
         layout = row_layout(paths[0], options.format)
         column = options.tag_column
         if layout:
+            if not self.trained:
+                self._check_of_rows(paths[0], layout)
             sentences = read_rows(
                 paths[0],
                 layout,
@@ -104,6 +108,8 @@ class Tagging(FileTask):
                 options.format,
                 options.comment,
             )
+            if options.tag_names is not None:
+                sentences = _with_names(sentences, options.tag_names)
         self._check_numbers(sentences, paths[0])
         if self._scheme_option != "none" and self.state.get("scheme") != "none":
             sentences = _usually_spelled(sentences, paths[0])
@@ -111,6 +117,28 @@ class Tagging(FileTask):
         if "scheme" in self.state:
             self._check(sentences)
         return sentences
+
+    def _check_of_rows(self, path: str, layout: Layout) -> None:
+        """Refuses options that only column files have, where columns have
+        numbers.
+        """
+        options = self.options
+        separator = options.separator
+        if separator is not None:
+            separator = SEPARATORS.get(separator, separator)
+        between = {"tsv": "\t", "csv": layout.delimiter}.get(layout.format)
+        for name, unused in (
+            ("token_column", options.token_column is not None),
+            ("tag_column", isinstance(options.tag_column, int)),
+            ("separator", separator not in (None, between)),
+            ("comment", bool(options.comment)),
+        ):
+            if unused:
+                raise UserError(
+                    f"options.{name}: is for files whose columns have numbers, "
+                    f"and those of {path} have names; leave it out "
+                    "(options.tag_column may name the tags' column)"
+                )
 
     def _check_numbers(self, sentences: Sequence[Sentence], path: str) -> None:
         """Warns of tags that are numbers without names."""
@@ -519,6 +547,20 @@ def _usually_spelled(sentences: list[Sentence], path: str) -> list[Sentence]:
             tags=sentence.tags and tuple(known[tag] for tag in sentence.tags),
         )
         for sentence in sentences
+    ]
+
+
+def _with_names(
+    sentences: Sequence[Sentence], names: Sequence[str]
+) -> list[Sentence]:
+    """Returns sentences with the names of tags that are numbers."""
+    return [
+        dataclasses.replace(
+            s,
+            tags=s.tags
+            and named(s.tags, names, [*map(s.place_of, range(len(s.tags)))]),
+        )
+        for s in sentences
     ]
 
 

@@ -398,8 +398,19 @@ class Classification(TableTask):
         self._warn(counts, len(examples), where)
         self.state["labels"] = list(self._labels)
         weights = self._weights(counts, len(examples))
+        self.state.pop("class_weights", None)
         if weights is not None:
             self.state["class_weights"] = weights
+        self._check_labels()
+        self._target = self._make_target()
+
+    def check_options(self) -> None:
+        """Refuses options that do not fit the labels, as far as known."""
+        self._check_options()
+        if self._labels:
+            self._check_labels()
+
+    def _check_labels(self) -> None:
         positive = self.options.positive_label
         if positive is not None and positive not in self._labels:
             raise UserError(
@@ -417,7 +428,6 @@ class Classification(TableTask):
                 "(options.positive_label), pin the two (options.labels), or "
                 f"choose one of {', '.join(OF_CLASSES)}"
             )
-        self._target = self._make_target()
 
     def _check_options(self) -> None:
         """Refuses options that only the other kind of labels uses."""
