@@ -568,7 +568,10 @@ def _name(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(repr(part) for part in parts)
     if origin in (Union, types.UnionType):
-        return " or ".join(_name(part) for part in parts)
+        names = " or ".join(map(_name, parts)).split(" or ")
+        return " or ".join(dict.fromkeys(names))  # a union may be in a union
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return "a mapping of " + ", ".join(_field_types(kind))
     if origin is tuple:
         if len(parts) == 2 and parts[1] is Ellipsis:
             return f"a list, each {_name(parts[0])}"
@@ -582,10 +585,8 @@ def _name(kind: Any) -> str:
 
 def _describe(value: Any) -> str:
     """Formats a value from YAML for an error message."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -42,6 +42,12 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Nested:
+    form: Annotated[Literal["a"] | None, Setting("Form.")] | None = None
+    parts: Annotated[tuple[Train, ...], Setting("Parts.")] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Strict:
     data: str
     low: int = 0
@@ -431,5 +437,10 @@ def test_describe_has_type_default_bounds_and_meaning():
     assert keys["part.rate"][1:4] == ("a number or null", "null", "above 0")
     assert keys["part.kind"].kind == "one of 'a', 'b'"
     assert keys["train.resume"].default == "true"
+    nested = {key.key: key.kind for key in config.describe(Nested)}
+    assert nested["form"] == "one of 'a' or null"
+    assert nested["parts"] == (
+        "a list, each a mapping of learning_rate, steps, schedule, clip, resume"
+    )
     strict = {key.key: key for key in config.describe(Strict)}
     assert strict["data"].default == "required"

@@ -337,6 +337,12 @@ def test_every_setting_has_its_entry():
     assert [key for key in sorted(keys()) if f"| `{key}` |" not in text] == []
 
 
+def test_the_help_of_finetune_has_every_task():
+    text = electra_tf.finetune.__doc__
+    there = text.partition("Tasks:")[2].partition("Started")[0]
+    assert [name for name in registry.FAMILIES if name not in there] == []
+
+
 def test_every_page_of_the_site_is_in_its_menu():
     menu = (ROOT / "mkdocs.yml").read_text("utf-8")
     for page in (ROOT / "docs").rglob("*.md"):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import warnings
@@ -465,6 +466,21 @@ def test_saved_and_loaded(preset, tmp_path):
     np.testing.assert_allclose(
         tf.nn.softmax(our_logits(network, TEXTS)), expected, atol=1e-6
     )
+
+
+def test_the_program_of_the_page(preset, tmp_path, monkeypatch):
+    page = pathlib.Path(__file__).parents[1] / "docs" / "keras-hub.md"
+    program = page.read_text("utf-8").partition("```python\n")[2]
+    (tmp_path / "preset").symlink_to(preset)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(program.partition("```")[0], names)
+    variables = names["classifier"].backbone.trainable_variables
+    adapters = [v for v in variables if "lora_kernel_b" in v.path]
+    assert len(adapters) == 2 * 2  # layers, query and value
+    # They begin as zeros, and are what `fit` has trained.
+    assert all(np.abs(variable.numpy()).max() > 0 for variable in adapters)
+    assert (tmp_path / "my_classifier" / "task.json").exists()
 
 
 def test_half_precision(classifier):

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -10,6 +11,11 @@ import pytest
 
 import electra_tf
 from electra_tf import config
+from electra_tf.errors import UserError
+from electra_tf.finetuning import settings as finetune_settings
+from electra_tf.keras_api.settings import PretrainSettings
+from electra_tf.models import config as models
+from electra_tf.pretraining import settings as pretraining
 
 PACKAGE = pathlib.Path(electra_tf.__file__).parent
 
@@ -74,6 +80,51 @@ def test_settings_are_known_without_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "values"),
+    [
+        (models.ModelConfig, {"initializer_range": -0.02}),
+        (models.ModelConfig, {"layer_norm_epsilon": -1e-6}),
+        (models.ModelConfig, {"match_heads": -1}),
+        (pretraining.ObjectiveConfig, {"gen_weight": -1.0}),
+        (pretraining.ObjectiveConfig, {"disc_weight": -50.0}),
+    ],
+)
+def test_numbers_that_train_the_opposite_are_refused(made, values):
+    ((name, number),) = values.items()
+    with pytest.raises(UserError, match=f"{name}: expected at least 0, got"):
+        made(**values)
+    made(**{name: abs(number) if name != "match_heads" else 0})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "excepted"),
+    [
+        (electra_tf.pretrain, PretrainSettings, {"data"}),
+        (
+            electra_tf.finetune,
+            finetune_settings.settings_class("classification"),
+            {"model"},
+        ),
+    ],
+)
+def test_sections_are_arguments_except_those_of_the_page(
+    recipe, settings, excepted, tmp_path
+):
+    """As docs/settings.md says; the error of the others says what to do."""
+    parameters = inspect.signature(recipe).parameters
+    for section in (key.key for key in config.describe(settings)):
+        section, dot, key = section.partition(".")
+        if not dot:
+            continue
+        arguments = {"output": str(tmp_path / "run"), section: {key: None}}
+        if section in excepted:
+            with pytest.raises(UserError, match=rf"config={{\"{section}\": {{"):
+                recipe(**arguments)
+        else:
+            assert "Mapping" in str(parameters[section].annotation)
 
 
 def test_reference_page_is_of_today():

@@ -519,6 +519,39 @@ def test_shards_of_questions_without_ids(tmp_path):
     ("content", "message"),
     [
         (lines({"document_text": "x", "question_text": "q"}), "Natural Quest"),
+        (
+            lines(
+                {
+                    "question_text": "q",
+                    "document_html": "<p>",
+                    "long_answer_candidates": [],
+                    "annotations": [],
+                }
+            ),
+            "Natural Quest",
+        ),
+        (
+            lines(
+                {
+                    "question": {"text": "q"},
+                    "document": {"html": "<p>"},
+                    "long_answer_candidates": {},
+                    "annotations": {},
+                }
+            ),
+            "Natural Quest",
+        ),
+        (
+            lines(
+                {
+                    "question": "q",
+                    "entity_pages": {},
+                    "search_results": {},
+                    "answer": {"value": "a"},
+                }
+            ),
+            "TriviaQA",
+        ),
         (json.dumps({"Data": [{"Question": "q"}]}), "TriviaQA"),
         (json.dumps({"data": [{"context": "x", "raw_html": "x"}]}), "KorQuAD"),
         (json.dumps({"data": [{"story": "x", "questions": []}]}), "CoQA"),

@@ -94,6 +94,13 @@ def test_json_lines_give_one_document_each(tmp_path):
         _documents([path], Cleaning(strict=True))
 
 
+def test_empty_texts_are_left_out_and_not_bad(tmp_path):
+    content = b'{"text": ""}\n{"text": "a"}\n{"text": "  "}\n{"no": 1}\n'
+    found, counts = _documents([_write(tmp_path, "a.jsonl", content)])
+    assert found == [[b"a"]]
+    assert counts["bad_records"] == 1  # as docs/corpus-files.md says
+
+
 def test_json_line_longer_than_a_part_is_read_whole(tmp_path):
     long = b'{"text": "' + b"word " * 1000 + b'"}\n'
     content = b'{"text": "a"}\n' + long + b'{"text": "b"}\n'

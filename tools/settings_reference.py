@@ -19,7 +19,10 @@ _OPENING = """\
 
 Every key that a file in `configs/` may have, and `--set KEY=VALUE` with it;
 `tools/settings_reference.py` writes this page. From Python the keys of a
-section are a mapping: `train={"learning_rate": 1e-3}`.
+section are a mapping: `train={"learning_rate": 1e-3}`. Two sections have the
+name of another argument, `data` of `pretrain` and `model` of `finetune` and
+`tune`: their keys are given as `overrides={"data.pack_examples": True}`, or in
+`config=`.
 """
 
 

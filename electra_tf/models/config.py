@@ -89,7 +89,10 @@ class ModelConfig(Settings):
     ] = True
     initializer_range: Annotated[
         float,
-        Setting("Standard deviation of initial weights, truncated normal."),
+        Setting(
+            "Standard deviation of initial weights, truncated normal.",
+            at_least=0,
+        ),
     ] = 0.02
     local_start: Annotated[
         bool,
@@ -102,7 +105,8 @@ class ModelConfig(Settings):
         int,
         Setting(
             "How many of them are initialised to attend to equal tokens "
-            "instead; needs local_start."
+            "instead; needs local_start.",
+            at_least=0,
         ),
     ] = 0
     words_apart: Annotated[
@@ -113,7 +117,8 @@ class ModelConfig(Settings):
         ),
     ] = False
     layer_norm_epsilon: Annotated[
-        float, Setting("Added to variances in layer normalisation.")
+        float,
+        Setting("Added to variances in layer normalisation.", at_least=0),
     ] = 1e-12
 
     def __post_init__(self) -> None:

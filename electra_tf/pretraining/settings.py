@@ -47,13 +47,15 @@ class ObjectiveConfig(Settings):
         ),
     ] = "electra"
     gen_weight: Annotated[
-        float, Setting("Weight of the generator's loss (Table 6).")
+        float,
+        Setting("Weight of the generator's loss (Table 6).", at_least=0),
     ] = 1.0
     disc_weight: Annotated[
         float,
         Setting(
             "Weight of the discriminator's loss; 50 suits the binary losses "
-            "(Table 6), 1 the others."
+            "(Table 6), 1 the others.",
+            at_least=0,
         ),
     ] = 50.0
     temperature: Annotated[

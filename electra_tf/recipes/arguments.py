@@ -53,7 +53,10 @@ def checked(recipe: Callable[P, R]) -> Callable[P, R]:
                 bound.arguments[name] = value = (value,)  # not its letters
             expected = _wrong(value, kinds)
             if expected:
-                raise UserError(f"{name}: expected {expected}, got {value!r}")
+                raise UserError(
+                    f"{name}: expected {expected}, got {value!r}"
+                    + _section_hint(name, value, signature)
+                )
             bound.arguments[name] = value = _plain(value)
             expected = _expected(value, hints[name])
             if expected:
@@ -96,6 +99,18 @@ def _nearest(given: Any, signature: inspect.Signature) -> str:
                     '; settings are given as overrides={"section.key": value}'
                 )
     return ""
+
+
+def _section_hint(name: str, value: Any, signature: inspect.Signature) -> str:
+    """Says where a section's keys go whose name means something else here."""
+    if not isinstance(value, collections.abc.Mapping | config.Settings) or (
+        "config" not in signature.parameters
+    ):
+        return ""
+    return (
+        f"; keys of the settings' section `{name}` are given as config="
+        f'{{"{name}": {{...}}}} or overrides={{"{name}.KEY": VALUE}}'
+    )
 
 
 def _kinds(kind: Any) -> set[Any]:

@@ -79,8 +79,9 @@ def finetune(
     weights.
 
     Tasks: glue/NAME, classification, regression, squad, xquad, mrqa,
-    chinese_qa, tagging, ranking, multitask, or FILE.py:CLASS for one of your
-    own. Started again with the same arguments it resumes; SIGTERM and Ctrl-C
+    chinese_qa, tagging, ranking, translation, abstractive_summarization,
+    extractive_summarization, multitask, or FILE.py:CLASS for one of your own.
+    Started again with the same arguments it resumes; SIGTERM and Ctrl-C
     write a checkpoint first. The run directory receives report.md,
     report.json, plots/, a directory for each trial and model/, the best one:
     what `electra_tf.load(RUN)` loads.

@@ -29,8 +29,10 @@ _ANSWER = ("answer_text", "answer", "text")
 # A key that marks the rows of an unsupported set -> that set's name.
 _OTHERS = {
     "document_text": "Natural Questions",
+    "long_answer_candidates": "Natural Questions",  # with HTML, of `datasets`
     "document_plaintext": "TyDi QA's primary task (its gold passages are read)",
     "Data": "TriviaQA (MRQA's edition of it is read)",
+    "entity_pages": "TriviaQA (MRQA's edition of it is read)",  # of `datasets`
     "raw_html": "KorQuAD 2, of whole pages (KorQuAD 1 is read)",
     "story": "CoQA",
     "story_text": "NewsQA (MRQA's edition of it is read)",
