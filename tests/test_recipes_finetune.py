@@ -296,7 +296,7 @@ def test_parts_that_do_not_divide_a_batch_are_refused_first(
     data, tiny_vocab_file, tmp_path
 ):
     with pytest.raises(
-        UserError, match="train.gradient_accumulation: a replica's 8 examples"
+        UserError, match="gradient_accumulation: a replica's 8 examples"
     ):
         electra_tf.finetune(
             output=str(tmp_path / "run"),
