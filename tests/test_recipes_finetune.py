@@ -290,3 +290,21 @@ def test_a_run_with_older_names_of_keys_is_resumed(tmp_path, monkeypatch):
     now["options"]["validation_fraction"] = 0.3
     with pytest.raises(UserError, match=r"validation_fraction: 0.25 there"):
         check_run(str(tmp_path), now, cls=cls)
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused_first(
+    data, tiny_vocab_file, tmp_path
+):
+    with pytest.raises(
+        UserError, match="gradient_accumulation: a replica's 8 examples"
+    ):
+        electra_tf.finetune(
+            output=str(tmp_path / "run"),
+            task=TASK,
+            data=str(data),
+            vocab=str(tiny_vocab_file),
+            train=SHORT | {"batch_size": 8, "gradient_accumulation": 3},
+            model=None,
+            overrides={f"model.{name}": size for name, size in SHAPE.items()},
+        )
+    assert not (tmp_path / "run").exists()

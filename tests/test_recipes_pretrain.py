@@ -369,3 +369,15 @@ def test_settings_of_a_run_are_checked_before_anything(run, capfd):
     assert "did you mean 'objective.temperature'" in capfd.readouterr().err
     assert app.run(["evaluate-pretraining", "--help=settings"]) == 0
     assert "objective.temperature" in capfd.readouterr().out
+
+
+def test_parts_that_do_not_divide_a_batch_are_refused_first(
+    data, tmp_path, capfd
+):
+    output = tmp_path / "run"
+    wrong = "train.gradient_accumulation=3"
+    assert app.run(flags(data, output, wrong)) == 2
+    message = capfd.readouterr().err
+    assert "train.gradient_accumulation: a replica's 4 examples" in message
+    assert "train.batch_size a multiple of 3" in message
+    assert not output.exists()

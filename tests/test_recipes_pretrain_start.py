@@ -100,6 +100,36 @@ def test_a_run_continues_with_the_optimizer_of_another(
     assert steps == {2, 3}  # an evaluation of the start, and a step
 
 
+def test_the_slots_of_disentangled_tables_carry_over(data, tmp_path):
+    """Each table has its own, though the model has the sum of two."""
+    apart = ("generator.embeddings=disentangled",)
+    output = tmp_path / "a"
+    assert _start(data, output, settings=apart, small=True) == 0
+    held = tensors.load(
+        str(output / "checkpoints" / "step-00000002" / "optimizer.safetensors")
+    )
+    checkpoint = start.read([str(output)], with_optimizer=True)
+    assert set(checkpoint.slots) == set(checkpoint.weights)
+    more = tmp_path / "more.txt"
+    more.write_text("baronetage\n")
+    longer = start.read(
+        [str(output)], extend_vocab=str(more), with_optimizer=True
+    )
+    tables = "generator/embeddings/word_embeddings"
+    assert longer.slots[tables][0].shape[0] == longer.weights[tables].shape[0]
+
+    made = electra_tf.ElectraPretrainer.from_pretrained(str(output))
+    made.compile()
+    report = start.load(made, checkpoint, with_optimizer=True)
+    slots = [v for v in made.optimizer.variables if v.name[-2:] in ("_m", "_v")]
+    assert 2 * report.slots == len(slots)
+    for variable in slots:
+        there = held[variable.path]
+        np.testing.assert_array_equal(variable, there, variable.path)
+        if "word_embeddings" in variable.path:
+            assert np.any(there)
+
+
 @pytest.mark.slow
 def test_the_checkpoint_it_started_from_may_be_deleted(
     run, data, tmp_path, capfd

@@ -58,6 +58,20 @@ def test_tokens_stay_whole(tokenizer, text, tokens):
     assert named(tokenizer, [text, "b", text]) == [tokens, ["b"], tokens]
 
 
+def test_of_tokens_that_are_one_in_normalised_text_the_first_is_found(caplog):
+    """As in transformers, where the first one added is."""
+    added = (AddedToken("<e>", True), AddedToken("<E>", True))
+    tokens = (*SPECIALS, "a", "<E>", "<e>")
+    tokenizer = Tokenizer(Vocab(tokens, added))
+    ids = tokenizer(["a <E>", "a <e>"]).to_list()
+    assert ids == [[5, 6], [5, 6]]
+    assert "'<E>' and '<e>' are one in normalised text" in caplog.text
+    caplog.clear()
+    cased = Tokenizer(Vocab(tokens, added), lower_case=False)
+    assert cased(["a <E>", "a <e>"]).to_list() == [[5, 6], [5, 7]]
+    assert not caplog.text
+
+
 def test_offsets_are_of_the_original_text(tokenizer):
     texts = ["É [E1]b NEW york", "", "中[Ü]e1", "x" * 201 + "New York b"]
     texts.append("e\0 [E1]\0a")

@@ -1,10 +1,13 @@
 import hashlib
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from electra_tf.errors import UserError
+from electra_tf.recipes.build_vocab import build_vocab
+from electra_tf.text import vocab_training
 from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
 from electra_tf.text.vocab_training import (
     count_words,
@@ -117,6 +120,36 @@ def test_rare_characters_are_left_out():
     assert "ж" in train_vocab(counts, 100, min_frequency=4).ids
     assert "ж" not in train_vocab(counts, 100, min_frequency=5).ids
     assert "ы" in train_vocab(counts, 110, min_frequency=1).ids
+
+
+def test_the_rarest_words_are_dropped_where_memory_ends(monkeypatch, tmp_path):
+    monkeypatch.setattr(vocab_training, "_MAX_DISTINCT_WORDS", 4)
+    dropped = Counter()
+    counts = count_words(["a a a b b c d e"], dropped=dropped)
+    assert counts == {"a": 3, "b": 2}
+    assert dropped == {"words": 3}
+    # As many are dropped as it takes, not those seen once alone.
+    assert count_words(["a a a b b c c d d e e"]) == {"a": 3}
+
+    text = tmp_path / "text.txt"
+    text.write_text("a a a b b c d e\n")
+    built = build_vocab(str(text), str(tmp_path / "vocab.txt"))
+    assert built.words == 8
+    assert "3 words, the rarest, were left out" in str(built)
+
+
+def test_scaled_counts_keep_the_shares_of_rare_words(monkeypatch):
+    """So many rare words would else outweigh a frequent one."""
+    monkeypatch.setattr(vocab_training, "_MAX_TRAINING_WORDS", 50)
+    rare = {f"uv{a}{b}": 1 for a in "abcdefgh" for b in "abcdefgh"}
+    counts = {"gh": 200, **rare}
+    letters = {c for word in counts for c in word}
+    continuing = {c for word in counts for c in word[1:]}
+    size = len(SPECIALS) + len(letters) + len(continuing) + 1
+    assert "gh" in train_vocab(counts, size, min_frequency=1).ids
+    # Of five occurrences the trainer sees one, which is not less than two.
+    counts = {"the": 200, "qz": 5}
+    assert "qz" in train_vocab(counts, 100, min_frequency=2).ids
 
 
 def test_too_small_for_the_alphabet():

@@ -31,7 +31,7 @@ from electra_tf.finetuning.settings import FREE, FinetuneSettings, run_class
 from electra_tf.finetuning.start import Start
 from electra_tf.hub import directory
 from electra_tf.tasks.registry import task_class
-from electra_tf.training import precision, workers
+from electra_tf.training import loop, precision, workers
 from electra_tf.training.settings import check_run
 
 # Content of a run's directory.
@@ -73,6 +73,11 @@ def run_trials(
     if overwrite:
         _check_removable(output, start)
     asked = settings.train
+    loop.check_batch_size(
+        asked.batch_size,
+        strategy.num_replicas_in_sync,
+        asked.gradient_accumulation,
+    )
     train = dataclasses.replace(
         asked,
         precision=precision.resolved(

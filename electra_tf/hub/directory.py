@@ -341,6 +341,30 @@ def named_variables(models: Iterable[keras.Model]) -> dict[str, keras.Variable]:
     return found
 
 
+def stored_names(names: Iterable[str]) -> dict[str, str]:
+    """Returns names on disk -> the variable that trains what is there.
+
+    Of disentangled tables, the discriminator's is a sum with the generator's,
+    but its gradient moves the difference alone.
+
+    Args:
+      names: those of variables, see `weight_name`.
+    """
+    names = list(names)
+    found = {name: name for name in names}
+    if not _is_disentangled(names):
+        return found
+    for name in names:
+        if name.startswith(_TABLES):
+            del found[name]
+            found |= dict.fromkeys(_generators(name, names), name)
+    for name in names:
+        if name.startswith(_DIFFERENCES):
+            del found[name]
+            found[name.replace(_DIFFERENCES, _TABLES)] = name
+    return found
+
+
 def stored_weights(variables: Mapping[str, keras.Variable]) -> Lazy[np.ndarray]:
     """Returns name on disk -> array, for the result of `named_variables`.
 

@@ -359,8 +359,9 @@ def warm_start(
     filled = 0
     for name, (m, v) in slots.items():
         there = origin.get(name, ())
-        # Sources have no slots for a difference of tables.
-        if len(there) == 1 and there[0] in held:
+        # A difference of tables is trained as the first of the two is; it is
+        # new where they are one.
+        if there and there[0] in held and (there[0] not in there[1:]):
             filled += 1
             for variable, array in zip((m, v), held[there[0]]):
                 variable.assign(array)

@@ -68,8 +68,7 @@ def read(
 def _with_slots(checkpoint: Checkpoint) -> Checkpoint:
     """Adds the optimizer's slots, if the model is in the run that trained it.
 
-    A model directory has none; the run's checkpoint of the same step has. Those
-    of disentangled tables are left out: the model has sums of their variables.
+    A model directory has none; the run's checkpoint of the same step has.
     """
     folder, _, name = checkpoint.source.rpartition("/")
     run_dir, _, model = folder.rpartition("/")
@@ -83,9 +82,11 @@ def _with_slots(checkpoint: Checkpoint) -> Checkpoint:
     if opened is None:
         return checkpoint
     held, stems = opened
-    names = {directory.weight_name(path): stem for path, stem in stems.items()}
-    if any("/embedding_differences/" in name for name in names):
-        names = {n: s for n, s in names.items() if "embedding" not in n}
+    own = {directory.weight_name(path): stem for path, stem in stems.items()}
+    names = {
+        stored: own[name]
+        for stored, name in directory.stored_names(own).items()
+    }
     return dataclasses.replace(
         checkpoint,
         slots=Lazy(

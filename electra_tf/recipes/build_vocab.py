@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal
 
@@ -124,6 +125,7 @@ def build_vocab(
             "does not match it"
         )
     sample: list[str] = []
+    dropped: Counter[str] = Counter()
     if runner == "beam":
         from electra_tf.data import beam_corpus
 
@@ -141,7 +143,9 @@ def build_vocab(
         lines = _sampled(iter_lines(paths, text_field=text_field), sample)
         if progress and sys.stderr.isatty():
             lines = _with_progress(lines)
-        counts = vocab_training.count_words(lines, lower_case, strip_accents)
+        counts = vocab_training.count_words(
+            lines, lower_case, strip_accents, dropped
+        )
     if runner == "beam":
         sample = list(
             itertools.islice(iter_lines(paths, text_field), _SAMPLED_LINES)
@@ -152,6 +156,12 @@ def build_vocab(
     share = vocab_training.unknown_share(vocab, counts)
     long = vocab_training.long_words(counts)
     remarks = []
+    if dropped["words"]:
+        remarks.append(
+            f"{dropped['words']:,} words, the rarest, were left out of the "
+            "counts: there are more different ones than memory is used for "
+            "(--runner=beam counts all)"
+        )
     if share > 0.01:
         cause = "characters seen less than min_frequency times were left out"
         if long * 2 > share * sum(counts.values()):
@@ -170,7 +180,7 @@ def build_vocab(
         len(vocab),
         vocab_size,
         min_frequency,
-        sum(counts.values()),
+        counts.total() + dropped["words"],
         len(counts),
         share,
         tuple(remarks),

@@ -169,6 +169,12 @@ def pretrain(
                 "data.pack_examples, --strategy=tpu: TPUs need the same number "
                 "of rows in every batch; set data.pack_examples to false"
             )
+        if not settings.data.pack_examples:  # else rows are made to fit
+            loop.check_batch_size(
+                settings.train.batch_size,
+                chosen.num_replicas_in_sync,
+                settings.train.gradient_accumulation,
+            )
         examples = PretrainingData.open(
             data, vocab, skip_corrupt, lower_case, strip_accents
         )

@@ -1,5 +1,6 @@
 """Splits texts at added tokens, such as entity markers, which stay whole."""
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,6 +9,8 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf.text import normalize
+
+_log = logging.getLogger(__name__)
 
 
 class Pieces(NamedTuple):
@@ -134,3 +137,37 @@ class Splitter:
             token,
             found.row_splits,
         )
+
+
+def as_normalised(
+    tokens: Mapping[str, int], lower_case: bool, strip_accents: bool
+) -> dict[str, int]:
+    """Returns added tokens in normalised spelling -> ids.
+
+    Of several with one spelling the first is found, as in transformers; the
+    others are named in a warning.
+
+    Args:
+      tokens: those to find in normalised text -> ids.
+      lower_case: setting of the tokenizer.
+      strip_accents: setting of the tokenizer.
+    """
+    if not tokens:
+        return {}
+    given = sorted(tokens, key=tokens.__getitem__)
+    with tf.init_scope():
+        texts = normalize.normalize(
+            tf.constant(given), lower_case, strip_accents
+        ).numpy()
+    found: dict[str, str] = {}
+    for text, token in zip(texts, given):
+        first = found.setdefault(text.decode(), token)
+        if first != token:
+            _log.warning(
+                "the added tokens %r and %r are one in normalised text: it is "
+                "read as %r, and the other is never found",
+                first,
+                token,
+                first,
+            )
+    return {text: tokens[token] for text, token in found.items() if text}

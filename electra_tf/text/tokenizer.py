@@ -16,7 +16,7 @@ import tensorflow_text as tf_text
 from electra_tf.errors import UserError
 from electra_tf.files import AnyPath
 from electra_tf.text import detokenize, normalize, source_map, surrogates
-from electra_tf.text.added_tokens import Splitter
+from electra_tf.text.added_tokens import Splitter, as_normalised
 from electra_tf.text.ascii_words import AsciiWords
 from electra_tf.text.truncation import Side, cut, fit, fitting
 from electra_tf.text.vocab import SPECIALS, Vocab, load_vocab
@@ -120,22 +120,12 @@ class Tokenizer(tf.Module):
             {text: ids[text] for text in (*whole, *SPECIALS)}
         )
         self._normalised = Splitter(
-            self._as_normalised([t.text for t in added if t.normalized])
+            as_normalised(
+                {t.text: ids[t.text] for t in added if t.normalized},
+                self.lower_case,
+                self.strip_accents,
+            )
         )
-
-    def _as_normalised(self, tokens: list[str]) -> dict[str, int]:
-        """Returns added tokens in normalised spelling -> ids."""
-        if not tokens:
-            return {}
-        with tf.init_scope():
-            texts = normalize.normalize(
-                tf.constant(tokens), self.lower_case, self.strip_accents
-            ).numpy()
-        return {
-            text.decode(): self.vocab.ids[token]
-            for text, token in zip(texts, tokens)
-            if text
-        }
 
     def __repr__(self) -> str:
         return f"<Tokenizer of {len(self.vocab)} tokens>"

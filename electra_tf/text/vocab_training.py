@@ -11,7 +11,7 @@ from electra_tf.errors import UserError
 from electra_tf.text import normalize
 from electra_tf.text.vocab import MAX_CHARS_PER_WORD, SPECIALS, Vocab
 
-# Above this many distinct words, those seen once are dropped.
+# Above this many distinct words, the rarest are dropped.
 _MAX_DISTINCT_WORDS = 8_000_000
 # Above this many words, counts are scaled down.
 _MAX_TRAINING_WORDS = 100_000_000
@@ -21,16 +21,19 @@ def count_words(
     lines: Iterable[str],
     lower_case: bool = True,
     strip_accents: bool | None = None,
+    dropped: Counter[str] | None = None,
 ) -> Counter[str]:
     """Counts words, split in the same way as by the tokenizer.
 
-    Memory is bounded: above 8 million distinct words, those seen once are
-    dropped.
+    Memory is bounded: above 8 million distinct words, the rarest so far are
+    dropped, those seen once first, until half as many are left.
 
     Args:
       lines: lines of text.
       lower_case: setting of the tokenizer.
       strip_accents: setting of the tokenizer; None follows `lower_case`.
+      dropped: the number of occurrences that were dropped is added to its
+        `words`.
     """
     if strip_accents is None:
         strip_accents = lower_case
@@ -43,7 +46,21 @@ def count_words(
         joined = tf.strings.reduce_join(texts, separator=" ").numpy()
         counts.update(joined.decode("utf-8").split())
         if len(counts) > _MAX_DISTINCT_WORDS:
-            counts = Counter({w: n for w, n in counts.items() if n > 1})
+            before = counts.total()
+            counts = _frequent(counts, _MAX_DISTINCT_WORDS // 2)
+            if dropped is not None:
+                dropped["words"] += before - counts.total()
+    return counts
+
+
+def _frequent(counts: Counter[str], most: int) -> Counter[str]:
+    """Drops the words seen once, then those seen twice and so on, until there
+    are `most` or fewer.
+    """
+    rare = 0
+    while len(counts) > most:
+        rare += 1
+        counts = Counter({w: n for w, n in counts.items() if n > rare})
     return counts
 
 
@@ -100,7 +117,7 @@ def train_vocab(
     # get fixed numbers.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
-        min_frequency=min_frequency,
+        min_frequency=-(-min_frequency // _scale(words)),
         special_tokens=[*SPECIALS, *alphabet],
         continuing_subword_prefix="##",
         show_progress=False,
@@ -151,9 +168,19 @@ def _alphabet(
 
 def _repeated(words: Mapping[str, int], size: int = 20_000) -> Iterator[str]:
     """Yields lines in which each word is repeated by its count."""
-    scale = 1 + sum(words.values()) // _MAX_TRAINING_WORDS
-    for word, n in words.items():
-        n = -(-n // scale)
+    scale = _scale(words)
+    before = 0
+    # In a fixed order, rounded so that rare words keep their share of the
+    # text: of those seen once, one of `scale` is there.
+    for word in sorted(words):
+        after = before + words[word]
+        n = after // scale - before // scale
+        before = after
         while n > 0:
             yield " ".join([word] * min(n, size))
             n -= size
+
+
+def _scale(words: Mapping[str, int]) -> int:
+    """Returns the number by which counts are divided for the trainer."""
+    return 1 + sum(words.values()) // _MAX_TRAINING_WORDS

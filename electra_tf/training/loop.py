@@ -318,17 +318,38 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def check_batch_size(batch_size: int, replicas: int, parts: int = 1) -> None:
+    """Refuses a batch that cannot be shared and cut into equal parts.
+
+    Args:
+      batch_size: examples in a batch of all replicas.
+      replicas: number of replicas of all workers.
+      parts: the setting `gradient_accumulation`.
+
+    Raises:
+      UserError: it is no multiple of both.
+    """
+    if batch_size % replicas:
+        raise UserError(
+            f"train.batch_size {batch_size} cannot be shared by {replicas}"
+            f" replicas: make it a multiple of {replicas}"
+        )
+    share = batch_size // replicas
+    if share % parts:
+        raise UserError(
+            f"train.gradient_accumulation: a replica's {share} examples cannot"
+            f" be cut into {parts} equal parts; make train.batch_size a"
+            f" multiple of {parts * replicas}, or set another number of parts"
+        )
+
+
 def _check_arguments(
     model: keras.Model, config: TrainConfig, strategy: tf.distribute.Strategy
 ) -> None:
     if not model.built or getattr(model, "optimizer", None) is None:
         raise ValueError("train() takes a model that is built and compiled")
     replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise UserError(
-            f"batch_size {config.batch_size} cannot be shared by {replicas}"
-            f" replicas: make it a multiple of {replicas}"
-        )
+    check_batch_size(config.batch_size, replicas)
     if config.jit_compile and replicas > 1:
         raise UserError(
             "jit_compile works on one device: turn it off, or take the"
