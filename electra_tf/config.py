@@ -167,8 +167,7 @@ def resolve(
     places: dict[str, str] = {}
     default = "settings"
     if isinstance(config, str | os.PathLike):
-        default = os.fspath(config)
-        values, places = _read_yaml(default)
+        (values, places), default = _read_yaml(str(config)), str(config)
     elif dataclasses.is_dataclass(config) or isinstance(config, Mapping):
         values = _plain(config)
     elif config is not None:

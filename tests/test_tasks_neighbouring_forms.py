@@ -163,7 +163,7 @@ def test_folders_of_splits_are_no_classes(tmp_path):
         ("train.csv", "text,label\ra,x\rb,y\r", "carriage returns alone"),
         ("train.csv", "text,label\na\x96,x\n".encode("latin-1"), "iconv"),
         ("train.csv", '"3","Wall St.","Reuters"\n"4","a","b"\n',
-         r"options\.columns, a name for each of its columns \(3\)"),
+         r"options\.columns .*a name for each of its columns \(3\)"),
         ("train.tsv", 'text\tlabel\n"a\tb"\tx\nc\ty\n', "delimiter tab"),
         ("train.csv", "text,label\na,x\nb,\nc,y\n", r"incomplete=skip"),
         ("train.csv", "text,label\na,x\n,y\n", r"is empty; .*plete=skip"),
