@@ -307,6 +307,14 @@ def test_a_model_is_trained_shipped_and_measured(tmp_path, monkeypatch):
     assert first["text"] == second["text"] and first["flops"] > 0
     shown = card.training(log).splitlines()
     assert shown[2].startswith("| 1, 20") and shown[3].startswith("| 2, 20")
+    assert shown[-3] == f"- The text: `{first['text']}`"
+    other = dict(first, text="sha256:0")
+    with monkeypatch.context() as changed:
+        changed.setattr(card, "runs", lambda _: [first, other, second])
+        assert card.training(log).splitlines()[-4:-2] == [
+            f"- The text of runs 1, 3: `{first['text']}`",
+            "- The text of run 2: `sha256:0`",
+        ]
     tasks = tmp_path / "rte" / "RTE"
     tasks.mkdir(parents=True)
     for split, count in (("train", 64), ("dev", 16)):

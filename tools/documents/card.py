@@ -59,11 +59,29 @@ def training(folder: pathlib.Path) -> str:
         f"accounting, on {on['cores']} cores ({on['processor']}) with "
         f"TensorFlow {on['tensorflow']} and Keras {on['keras']}.",
         "",
-        f"- The text: `{last['text']}`",
-        f"- The examples: `{last['settings']['data']['fingerprint']}`",
-        f"- The vocabulary: `{last['settings']['vocab_fingerprint']}`",
+        *_hashes("text", [run["text"] for run in found]),
+        *_hashes(
+            "examples",
+            [run["settings"]["data"]["fingerprint"] for run in found],
+        ),
+        *_hashes(
+            "vocabulary",
+            [run["settings"]["vocab_fingerprint"] for run in found],
+        ),
     ]
     return "\n".join(lines)
+
+
+def _hashes(what: str, of_runs: list[str]) -> list[str]:
+    """Writes a hash, or each with its runs where they differ."""
+    if len(set(of_runs)) == 1:
+        return [f"- The {what}: `{of_runs[0]}`"]
+    lines = []
+    for value in dict.fromkeys(of_runs):
+        numbers = [str(n) for n, v in enumerate(of_runs, 1) if v == value]
+        runs = ("run " if len(numbers) == 1 else "runs ") + ", ".join(numbers)
+        lines.append(f"- The {what} of {runs}: `{value}`")
+    return lines
 
 
 def scores(folder: pathlib.Path) -> str:

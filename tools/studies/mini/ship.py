@@ -127,7 +127,7 @@ def draw(folder: str) -> None:
         "mlm_loss": "generator: nats per masked token",
         "disc_loss": "discriminator: nats per token",
     }
-    before = 0
+    before, highest = 0.0, dict.fromkeys(titles, 0.0)
     panels = figure.subplots(1, len(titles), squeeze=False)[0]
     for number in itertools.count(1):
         path = pathlib.Path(folder, f"training-{number}.jsonl")
@@ -146,15 +146,16 @@ def draw(folder: str) -> None:
                     lw=1 if split == "train" else 2,
                     label=None if number > 1 else split,
                 )
-            # The first steps would hide the rest.
             late = [row[name] for row in rows if row["step"] > 500]
-            if number == 1 and late:
-                axes.set_ylim(top=max(late))
+            highest[name] = max(highest[name], *late, 0.0)
             axes.set_xlabel("millions of tokens")
             axes.set_ylabel(title)
             axes.grid(alpha=0.3)
             axes.legend()
         before += about["tokens"] / 1e6
+    for axes, top in zip(panels, highest.values()):
+        if top:  # the first steps would hide the rest
+            axes.set_ylim(top=top)
     figure.savefig(files.join(folder, "training.png"), dpi=110)
 
 
